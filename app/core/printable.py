@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe to print. Pure."""
+"""Text from elsewhere, made safe to print or to store. Pure."""
 
 import re
 
@@ -20,3 +20,10 @@ def lines(text: str) -> str:
 def line(text: str) -> str:
     """As `lines`, in one line: nothing in a text can look like the next line."""
     return _LINE_BREAKS.sub(" ", lines(text))
+
+
+def clean_text(text: str) -> str:
+    """Return `text` without NUL and lone surrogates, neither of which Postgres accepts."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text if c != "\0")

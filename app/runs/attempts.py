@@ -210,17 +210,37 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
         _handle_timeout(outcome, error, claimed.timeout if limit.expired() else None)
     except LeaseLost:
         outcome.fenced = True
-    except asyncio.CancelledError:
-        outcome.status = RunStatus.CANCELLED
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            outcome.status = RunStatus.CANCELLED
+        else:  # queued again it would do so for ever
+            message = "the job awaited a task that was cancelled, though the run was not"
+            _set_error(outcome, RunStatus.FAILURE, error, message)
+    except SystemExit as error:
+        _set_error(outcome, RunStatus.FAILURE, error, f"the job called sys.exit({error.code!r})")
     except Exception as error:  # noqa: BLE001 - an exception is an outcome, not the worker's end
-        _set_error(outcome, RunStatus.FAILURE, error, str(error))
+        _set_error(outcome, RunStatus.FAILURE, error, _text(error))
     finally:
         outcome.fenced = leases.release(claimed) or outcome.fenced
         await _shielded(_record(leases, claimed, outcome))
         _clear_cancellations()
 
 
-def _set_error(outcome: AttemptOutcome, status: RunStatus, error: Exception, message: str) -> None:
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a job's own exception may be faulty
+        return f"{type(error).__name__}, which has no text"
+
+
+def _set_error(
+    outcome: AttemptOutcome, status: RunStatus, error: BaseException, message: str
+) -> None:
     outcome.status = status
     outcome.error = error
     outcome.error_type = error.kind if isinstance(error, Failure) else type(error).__name__

@@ -1,6 +1,8 @@
 """What a run gives to its job, and how what the job does becomes the run's outcome."""
 
+import asyncio
 import json
+import sys
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -129,6 +131,74 @@ async def test_what_cannot_be_stored_is_a_failure_and_not_a_run_without_end(
     row = await performed(house, own)
 
     assert (row["status"], row["error_type"]) == ("failure", "BadResult")
+
+
+class Unprintable(Exception):
+    """An exception whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+async def test_text_that_postgres_refuses_is_no_reason_to_repeat_a_run(
+    house: WorkerContext, text: str
+) -> None:
+    @job
+    async def failing(run: Run) -> None:
+        del run
+        raise ValueError(f"no price in {text}")
+
+    @job
+    async def partly(run: Run) -> None:
+        run.part_failed("lagos", text)
+
+    @job
+    async def waiting(run: Run) -> None:
+        raise run.defer(60, text)
+
+    rows = [await performed(house, own) for own in (failing, partly, waiting)]
+
+    assert [(row["status"], row["deferrals"]) for row in rows] == [
+        ("failure", 0), ("partial_failure", 0), ("queued", 1),
+    ]  # fmt: skip
+    assert rows[0]["error_message"].startswith("no price in a")
+
+
+async def test_an_exception_without_text_is_a_failure(house: WorkerContext) -> None:
+    @job
+    async def own(run: Run) -> None:
+        del run
+        raise Unprintable
+
+    row = await performed(house, own)
+
+    assert (row["status"], row["error_type"]) == ("failure", "Unprintable")
+
+
+async def test_a_job_that_awaits_what_was_cancelled_has_failed(house: WorkerContext) -> None:
+    @job
+    async def own(run: Run) -> None:
+        del run
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    row = await performed(house, own)
+
+    assert (row["status"], row["attempt"], row["error_type"]) == ("failure", 1, "CancelledError")
+
+
+async def test_a_job_that_exits_has_failed_and_ends_no_worker(house: WorkerContext) -> None:
+    @job
+    async def own(run: Run) -> None:
+        del run
+        sys.exit("no config")
+
+    row = await performed(house, own)
+
+    assert (row["status"], row["attempt"], row["error_type"]) == ("failure", 1, "SystemExit")
+    assert row["error_message"] == "the job called sys.exit('no config')"
 
 
 async def test_a_part_that_failed_makes_the_run_a_partial_failure(house: WorkerContext) -> None:

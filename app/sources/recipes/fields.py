@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
+from app.core.printable import clean_text
 from app.sources import dates
 from app.sources.addresses import NO_PAGE_SCHEMES, resolve
 from app.sources.recipes.enums import FieldType
@@ -49,13 +50,6 @@ def convert(value: Any, field: RecipeColumn, base: str) -> Any:
     if value is None or value == "":
         return None
     return _CONVERTERS[field.type](value, field, base)
-
-
-def clean_text(text: str) -> str:
-    """Return `text` without NUL and lone surrogates, neither of which Postgres accepts."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text if c != "\0")
 
 
 def clean_json(value: Any, depth: int = 0) -> Any:

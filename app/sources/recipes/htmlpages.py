@@ -9,6 +9,7 @@ from typing import Any, cast
 from w3lib.encoding import html_to_unicode
 
 from app.core.errors import Schema
+from app.core.printable import clean_text
 from app.core.records import Rejected
 from app.sources.feeds import encoding
 from app.sources.recipes import fields, selectors
@@ -101,7 +102,7 @@ class HtmlPage:
 def parse_html(body: bytes, content_type: str | None) -> Any:
     """Return the root element. Fetches nothing and expands no entities. Raises Schema."""
     _, text = html_to_unicode(content_type, body, auto_detect_fun=encoding.detect_html)
-    text = fields.clean_text(text).lstrip("\ufeff")
+    text = clean_text(text).lstrip("\ufeff")
     if not text.strip():
         raise Schema("the page is empty")
     parser = html.HTMLParser(

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from app.core.errors import Expression, Failure, Schema
+from app.core.printable import clean_text
 from app.core.records import Rejected
 from app.sources.recipes import fields, templates
 from app.sources.recipes.enums import RecipeKind
@@ -228,7 +229,7 @@ class RecipeReader:
         if faults:
             has_key = all(data.get(name) is not None for name in self._key)
             key = self._row_key(data) if has_key else None
-            reason = fields.clean_text("; ".join(faults))[:1_000]
+            reason = clean_text("; ".join(faults))[:1_000]
             return RowRejection(reason, page.as_bytes(source)[:MAX_REJECTED_BYTES], key)
         return RecipeRow(self._row_key(data), data)
 
@@ -250,7 +251,7 @@ class RecipeReader:
             raise Schema(
                 f"paginate.path finds {value!r:.60}, which is not a {self._recipe.paginate.type}"
             )
-        return fields.clean_text(str(value)).strip()[:4_000] or None
+        return clean_text(str(value)).strip()[:4_000] or None
 
     def _has_cursor_place(self, page: ParsedPage) -> bool:
         """Return whether the object that holds the cursor exists, with a cursor or without."""

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.enums import RunStatus
+from app.core.printable import clean_text
 from app.store.db import Connection, Pool
 
 
@@ -401,14 +402,14 @@ async def finish(pool: Pool, claimed: ClaimedRun, ending: RunEnding) -> bool:
         ending.at,
         ending.stats,
         ending.error_type,
-        ending.error_message,
+        None if ending.error_message is None else clean_text(ending.error_message),
     )
     return count == 1
 
 
 async def release(pool: Pool, claimed: ClaimedRun, now: datetime, why: str) -> QueuedRun | None:
     """Queue the run again with a new attempt; None if this attempt was fenced off."""
-    row = await pool.fetchrow(HAND_BACK, claimed.run_id, claimed.epoch, now, why)
+    row = await pool.fetchrow(HAND_BACK, claimed.run_id, claimed.epoch, now, clean_text(why))
     return None if row is None else QueuedRun(*row)
 
 
@@ -423,7 +424,7 @@ async def defer(
         now,
         deferral.until,
         list(deferral.sources),
-        f"until {deferral.until:%Y-%m-%d %H:%M:%S} UTC: {deferral.reason}"[:2_000],
+        clean_text(f"until {deferral.until:%Y-%m-%d %H:%M:%S} UTC: {deferral.reason}")[:2_000],
         "retried" if deferral.retry else "deferred",
     )
     return None if row is None else QueuedRun(*row)
