@@ -100,7 +100,7 @@ async def edit_in(
         await _replace(connection, state, _version(wanted, since, VersionReason.EDITED))
     else:
         await _rederive(connection, state, wanted.schedule, now, queued)
-        if state.enabled != wanted.enabled:
+        if state.enabled != wanted.enabled or wanted.org_id is not None:
             await schedule_versions.set_enabled(connection, state.id, enabled=wanted.enabled)
     return queued
 
@@ -143,10 +143,9 @@ async def _rederive(
     policies = Policies.from_spec(state.policies)
     old, frontier = read_schedule(state), state.evaluated_through
     since = schedule.after_change(frontier, old)
-    declared = DeclaredSchedule(
-        state.key, state.job, schedule, policies, state.enabled, org_id=None
-    )
-    version = _version(declared, since, VersionReason.ZONE_DATA)
+    declared = DeclaredSchedule(state.key, state.job, schedule, policies)
+    # `state.enabled` is also false while the organisation is disabled.
+    version = replace(_version(declared, since, VersionReason.ZONE_DATA), enabled=None)
     if not state.zone_data or same_data(state.zone_data, schedule.stamp):
         upcoming = version.next_tick_at, version.due_at
         await zones.restamp(connection, state.id, state.version, schedule.stamp, upcoming)

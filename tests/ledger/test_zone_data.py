@@ -297,3 +297,21 @@ async def test_a_version_whose_zone_data_is_lost_cannot_be_read_and_an_edit_mend
     assert "unreadable" in count.faults[0]
     assert {what for _, what in await book.ticks()} == {"missed(unreadable)"}
     assert (await recount.recount(dsn))[0].sound
+
+
+async def test_newer_data_and_edits_leave_what_a_disabled_organisation_enabled(book: Book) -> None:
+    org = await book.pool.fetchval(
+        "INSERT INTO organizations (id, name, disabled_at)"
+        " VALUES (gen_random_uuid(), 'shut', $1) RETURNING id",
+        MORNING,
+    )
+    await book.open(replace(DAILY, org_id=org))
+    await publish(book.pool, "9001a", LATER)
+
+    await sweep(book)
+    derived = await book.row()
+    await book.edit(replace(DAILY, org_id=org, enabled=False))
+    edited = await book.row()
+
+    assert (derived["version"], derived["enabled"]) == (2, True)
+    assert (edited["version"], edited["enabled"]) == (2, False)

@@ -14,13 +14,16 @@ from app.store.schedules.schedule_rows import ScheduleState
 
 @dataclass(frozen=True, slots=True)
 class ScheduleVersion:
-    """A schedule version in force from `since` on, its first tick, and why it was made."""
+    """A schedule version in force from `since` on, its first tick, and why it was made.
+
+    `enabled`: None leaves it as it is.
+    """
 
     key: str
     job: str
     schedule: Schedule
     policies: Policies
-    enabled: bool
+    enabled: bool | None
     since: datetime
     next_tick_at: datetime
     due_at: datetime
@@ -67,9 +70,9 @@ WITH opened AS (
                                  zone_data, reason)
   VALUES ($1, $2, $3, $4, $6, $9, $10)
 )
-UPDATE schedules SET version = $2, spec = $3, policies = $4, enabled = $5, effective_from = $6,
-                     evaluated_through = $6, next_tick_at = $7, due_at = $8, retired_at = NULL,
-                     zone_data = $9
+UPDATE schedules SET version = $2, spec = $3, policies = $4, enabled = coalesce($5, enabled),
+                     effective_from = $6, evaluated_through = $6, next_tick_at = $7, due_at = $8,
+                     retired_at = NULL, zone_data = $9
 WHERE id = $1
 """
 
