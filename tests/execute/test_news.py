@@ -502,6 +502,22 @@ async def test_a_stretch_that_no_poll_requests_is_named_by_the_run_and_by_doctor
     assert findings[0].startswith("asknews_news, AMD: ")
 
 
+async def test_a_stretch_that_was_not_requested_is_named_also_by_the_attempt_that_goes_on(
+    newsroom: Newsroom, standin: Standin
+) -> None:
+    async with newsroom.opened(standin) as house:
+        await outage(house, 5)
+        standin.fault(SEARCH, "delay", match="query=Intel", seconds=60, times=1)
+        poll = {"entities": ["AMD", "Intel"]}
+        first = asyncio.create_task(worker_harness.perform(house, job=news.poll_news, params=poll))
+        done = "SELECT 'AMD' = ANY (done) FROM run_sources"
+        await until(lambda: house.pool.fetchval(done), what="AMD is done")
+        first.cancel()
+        row = await polled(house, run_id=await first)
+
+    assert (row["attempt"], row["status"], row["error_type"]) == (2, "partial_failure", "gap")
+
+
 async def test_a_stretch_is_requested_from_the_archive_where_that_is_allowed(
     newsroom: Newsroom, standin: Standin
 ) -> None:

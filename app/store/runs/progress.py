@@ -82,6 +82,7 @@ class SourceProgress:
     breach: HealthReason | None = None
 
 
+# Of the errors of an earlier attempt, those of finished partitions stay: nothing finds them again.
 BEGIN = """
 INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed, pages,
                          records, inserted, changed, unchanged, rejected, requests, retries, bytes,
@@ -89,9 +90,11 @@ INSERT INTO run_sources (execution_id, source, status, partitions, partitions_fa
 SELECT r.execution_id, $3, 'running', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 FROM runs r WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'running'
 ON CONFLICT (execution_id, source) DO UPDATE
-  SET status = 'running', error_kind = NULL, error_message = NULL, errors = '{}'
+  SET status = 'running', error_kind = NULL, error_message = NULL, errors = (
+    SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(run_sources.errors)
+    WHERE key = ANY (run_sources.done))
 RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_counts,
-          inserted, changed, counts, coverage
+          inserted, changed, counts, coverage, errors
 """
 
 # The source's row, if this attempt still holds the run, whose row is locked or changed first.
@@ -194,6 +197,7 @@ async def begin(pool: Pool, claimed: ClaimedRun, source: str) -> SourceProgress:
         throttled_ms=row["throttled_ms"],
         classes=row["counts"].get("classes", {}),
         duration_seconds=row["duration_seconds"],
+        errors=row["errors"],
         done=tuple(row["done"]),
         done_counts=done,
         unfinished_counts=redo,
