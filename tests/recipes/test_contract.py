@@ -194,6 +194,21 @@ async def test_a_run_that_is_cut_off_at_any_page_and_goes_on_leaves_the_same_tab
     assert len(kept) == 9
 
 
+@pytest.mark.parametrize(("mode", "rows"), [("upsert", 2), ("append", 4), ("append_on_change", 2)])
+async def test_a_page_that_is_as_before_is_an_observation_where_each_one_is_a_row(
+    kitchen: WorkerContext, folder: Path, shop: Shop, mode: str, rows: int
+) -> None:
+    body = json.dumps({"items": [{"id": 1}, {"id": 2}]}).encode()
+    shop.paths["/paged"] = ("200 OK", body, {"etag": '"same"'})
+    write(folder, "paged", RECIPE.format(base=shop.base, paging='type = "none"', mode=mode))
+
+    ids = [await ask(kitchen, "paged") for _ in range(2)]
+
+    runs = [await worker_harness.run_row(kitchen.pool, run_id) for run_id in ids]
+    assert [run["status"] for run in runs] == ["success", "success"]
+    assert len(await items(kitchen)) == rows
+
+
 @pytest.mark.parametrize(
     "case",
     [
