@@ -190,6 +190,25 @@ async def test_a_notifier_that_fails_is_tried_again_and_shown_and_holds_up_nobod
     assert (after.pending, after.failing_since) == (0, None)
 
 
+async def test_a_notifier_that_failed_and_was_removed_is_not_shown_as_failing(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    await write_worker(redis, "w", 60, BEAT)
+    await write_jobs(redis, [("poll", silent())])
+    settings = config(dsn, redis_url, receiver)
+    async with watcher(settings, pool, redis) as watching:
+        await step(watching)
+    failing = await read_system(redis)
+
+    async with watcher(settings.model_copy(update={"alert_urls": None}), pool, redis) as watching:
+        await step(watching)
+    removed = await read_system(redis)
+
+    assert (failing.pending, failing.failing_since is None) == (1, False)
+    assert (removed.pending, removed.failing_since, removed.notifier_error) == (0, None, None)
+
+
 async def test_what_is_ill_at_first_sight_flips_and_what_is_well_does_not(
     pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
 ) -> None:

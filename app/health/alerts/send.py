@@ -244,9 +244,9 @@ async def _deliver_to(pool: Pool, notifiers: Notifiers, channel: str) -> None:
         _log.info("alert.sent", channel=channel, title=message.title)
 
 
-async def publish_delivery_state(pool: Pool, redis: Redis) -> None:
-    """Publish the state of alert delivery to health. Never raises for Redis."""
-    pending = await store.pending(pool)
+async def publish_delivery_state(pool: Pool, redis: Redis, channels: Sequence[str]) -> None:
+    """Publish the state of alert delivery to these channels. Never raises for Redis."""
+    pending = await store.pending(pool, channels)
     facts = SystemFacts(
         pending=pending.count, failing_since=pending.failing_since, notifier_error=pending.error
     )

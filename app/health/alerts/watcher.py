@@ -95,7 +95,7 @@ class AlertWatcher:
         try:
             if self._notifiers.urls:
                 await self._notifiers.deliver(pool)
-            await send.publish_delivery_state(pool, self._watched.redis)
+            await send.publish_delivery_state(pool, self._watched.redis, [*self._notifiers.urls])
         except UNAVAILABLE as error:
             _log.warning("alert.put_off", error=repr(error))
 

@@ -101,7 +101,8 @@ WHERE id = $1
 PENDING = """
 SELECT count(*), min(created_at) FILTER (WHERE last_error IS NOT NULL),
        (array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error IS NOT NULL))[1]
-FROM notifications WHERE org_id IS NULL AND sent_at IS NULL AND given_up_at IS NULL
+FROM notifications WHERE channel = ANY ($1::text[]) AND org_id IS NULL
+  AND sent_at IS NULL AND given_up_at IS NULL
 """
 
 
@@ -219,9 +220,9 @@ async def mark_failed(pool: Pool, message: ClaimedNotification, error: str) -> N
     await pool.execute(FAILED, message.id, error)
 
 
-async def pending(pool: Pool) -> PendingNotifications:
-    """Return the number of unsent notifications of the operator and their last error."""
-    row = await pool.fetchrow(PENDING)
+async def pending(pool: Pool, channels: Sequence[str]) -> PendingNotifications:
+    """Return the number of unsent notifications to these channels and their last error."""
+    row = await pool.fetchrow(PENDING, list(channels))
     return PendingNotifications(0, None, None) if row is None else PendingNotifications(*row)
 
 
@@ -234,8 +235,12 @@ async def flips(pool: Pool, key: str, limit: int) -> list[dict[str, Any]]:
 
 
 async def prune(pool: Pool) -> None:
-    """Delete notifications sent or given up more than `RETENTION` ago. Flips are kept."""
+    """Delete notifications sent or given up more than `RETENTION` ago. Flips are kept.
+
+    Also those that wait for as long: their notifier is not configured any more.
+    """
     await pool.execute(
-        "DELETE FROM notifications WHERE coalesce(sent_at, given_up_at) < now() - $1::interval",
+        "DELETE FROM notifications"
+        " WHERE coalesce(sent_at, given_up_at, created_at) < now() - $1::interval",
         RETENTION,
     )
