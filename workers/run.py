@@ -21,6 +21,7 @@ from app.core import log
 from app.core.config import Config
 from app.core.enums import RunStatus
 from app.core.errors import BadResult, HttpStatus, RunDeferred
+from app.core.printable import is_storable
 from app.core.records import Item
 from app.core.tasks import gather_fail_fast
 from app.core.version import user_agent
@@ -371,11 +372,11 @@ def _failures_text(failures: Mapping[str, BaseException | str]) -> str:
 def _storable(stats: Mapping[Any, Any]) -> dict[str, Any]:
     """The stats as JSON that Postgres stores. Raises BadResult."""
     try:
-        text = json.dumps(msgspec.to_builtins(stats, enc_hook=str, str_keys=True), allow_nan=False)
-        text.encode()
+        plain = msgspec.to_builtins(stats, enc_hook=str, str_keys=True)
+        text = json.dumps(plain, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadResult(f"the job returned what is not JSON: {error}") from None
-    if "\\u0000" in text or "\\ud" in text:
+    if not is_storable(plain):
         raise BadResult("the job returned text with a NUL or half a character")
     if len(text) > MAX_STATS_BYTES:
         raise BadResult(

@@ -1,12 +1,15 @@
 """Text from elsewhere, made safe to print or to store. Pure."""
 
+import json
 import re
+from typing import Any
 
 # C0 without tab and newline, DEL, C1, and characters that change the direction of text.
 _CONTROLS = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]"
 )
 _LINE_BREAKS = re.compile(r"[\t\n]+")
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def lines(text: str) -> str:
@@ -27,3 +30,13 @@ def clean_text(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return text
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text if c != "\0")
+
+
+def is_storable(value: Any) -> bool:
+    """Return whether a JSON value has neither NUL nor lone surrogates in its texts, as above."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return _ESCAPED_NUL.search(text) is None

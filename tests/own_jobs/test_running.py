@@ -133,6 +133,18 @@ async def test_what_cannot_be_stored_is_a_failure_and_not_a_run_without_end(
     assert (row["status"], row["error_type"]) == ("failure", "BadResult")
 
 
+@pytest.mark.parametrize("text", ["\U0001f600", "C:\\udir", "\\u0000", "\\\\u0000", "caf\xe9"])
+async def test_any_other_text_is_a_result(house: WorkerContext, text: str) -> None:
+    @job
+    async def own(run: Run) -> dict[str, str]:
+        del run
+        return {"best": text}
+
+    row = await performed(house, own)
+
+    assert (row["status"], row["stats"]) == ("success", {"best": text})
+
+
 class Unprintable(Exception):
     """An exception whose text cannot be had."""
 
