@@ -52,7 +52,7 @@ def _entities(value: object) -> object:
     if not isinstance(value, str):
         return value
     path = Path(value.removeprefix("@").strip())
-    if not value.startswith("@") and ("," in value or not path.is_file()):
+    if not value.startswith("@") and ("," in value or not os.path.isfile(path)):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         return tuple(part.strip() for part in value.split(",") if part.strip())
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -116,7 +116,20 @@ def _http(value: str) -> str:
         raise ValueError("must start with http:// or https://")
     if "@" in urlsplit(value).netloc:
         raise ValueError("must not contain a user name: credentials have their own settings")
+    if not urlsplit(value).hostname:
+        raise ValueError("must name a host, such as https://rollcall.example.org")
     return value.rstrip("/")
+
+
+def _in_header(value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("must be ASCII characters only: it is sent in a header")
+    return value
+
+
+def _secret_in_header(value: SecretStr) -> SecretStr:
+    _in_header(value.get_secret_value())
+    return value
 
 
 def _alert_urls(value: SecretStr) -> SecretStr:
@@ -287,7 +300,7 @@ class Config(BaseSettings):
     tracked_entities: Entities = ()
     asknews_url: Url = "https://api.asknews.app/v1"
     asknews_token_url: Url = "https://auth.asknews.app/oauth2/token"  # noqa: S105 - no secret
-    asknews_api_key: SecretStr | None = None
+    asknews_api_key: Annotated[SecretStr, AfterValidator(_secret_in_header)] | None = None
     asknews_client_id: str | None = None
     asknews_client_secret: SecretStr | None = None
     asknews_page_size: Annotated[int, Field(ge=1, le=101)] = 100
@@ -296,7 +309,7 @@ class Config(BaseSettings):
     asknews_historical: bool = False
     asknews_podcasts: bool = False
     asknews_overlap_minutes: Annotated[float, Field(ge=0, le=2_880)] = 30
-    contact: Annotated[str, Field(max_length=200)] = ""
+    contact: Annotated[str, Field(max_length=200), AfterValidator(_in_header)] = ""
     guard_allow: Names = ()
     sources_dir: Path | None = None
     jobs: Rules = DEFAULT_JOBS
