@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 LONGEST_AGE = timedelta(days=36_600)
+_YEARS = range(1900, 9000)  # a tick before or after an instant is one that Python can express
 _GAP = "  "  # between two columns
 _INDENT = 4  # characters before what follows a row
 _STATE_COLUMNS = frozenset({"status", "health", "last_status", "outcome", "level"})
@@ -245,4 +246,6 @@ def parse_instant(text: str) -> datetime:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not an instant; try 2026-09-05T14:00:00Z") from None
+    if parsed.year not in _YEARS:
+        raise typer.BadParameter(f"{text!r} is not between the years {_YEARS[0]} and {_YEARS[-1]}")
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

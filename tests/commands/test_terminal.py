@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -235,6 +236,21 @@ def test_a_faulty_argument_is_said_without_the_terms_of_its_validation(
 
     assert ended.value.code == 2
     assert "Invalid value for '--scope': 'bad' is not one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0001-01-01T00:00+05:00", "9999-12-31T23:59:59-05:00", "0001-01-01", "9999-12-31T23:59:59"],
+)
+def test_an_instant_that_no_tick_can_have_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="is not between the years 1900 and 8999"):
+        terminal.parse_instant(text)
+
+
+def test_an_instant_is_in_utc_unless_it_has_an_offset() -> None:
+    read = [terminal.parse_instant(text).isoformat() for text in ("2026-12-01", "2026-12-01T09+01")]
+
+    assert read == ["2026-12-01T00:00:00+00:00", "2026-12-01T08:00:00+00:00"]
 
 
 def test_the_columns_of_a_recipe_keep_their_names(capsys: pytest.CaptureFixture[str]) -> None:

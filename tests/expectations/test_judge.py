@@ -132,6 +132,12 @@ def test_null_and_nothing_are_empty_but_false_and_zero_are_not() -> None:
     assert from_json(to_json(coverage)) == coverage
 
 
+def test_an_instant_that_cannot_be_expressed_in_utc_is_not_the_newest() -> None:
+    rows = [Item("a", str(n), {"at": f"000{n}-01-01T00:00:00+01:00"}) for n in (1, 2)]
+
+    assert measure(rows, "at").newest == datetime(1, 12, 31, 23, tzinfo=UTC)
+
+
 def test_what_is_counted_apart_adds_up() -> None:
     rows = [
         Item("s", str(n), {"a": n % 2 or None, **({"b": 1} if n > 5 else {})}) for n in range(9)
