@@ -2,36 +2,34 @@
 
 import argparse
 import asyncio
-import getpass
 import json
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
-from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from app.cli import run_requests
+from app.cli.connections import CommandContext
 from app.core import config as settings
 from app.core import log
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, OPEN_STATUSES, SOURCE_TASK, RunStatus
 from app.core.errors import BadParameters, RollcallError
 from app.health import keys
-from app.queue.jobs import enqueue, redis_pool
-from app.store import db, servers
-from app.store.db import Pool
+from app.orgs.steering import WantedRun
+from app.queue.jobs import redis_pool
+from app.store import db, schema, servers
 from app.store.runs import run_rows
-from app.store.runs.run_rows import RunRequest
-from app.store.schedules import heartbeats
 from workers import registry
-from workers.job import Job
+from workers.job import Job, takes_list
 
 POLL_SECONDS = 0.25  # seconds
 NO_WORKER_SECONDS = 5.0  # give up waiting after so long without a live worker
@@ -62,15 +60,6 @@ class Arguments:
     as_json: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """The settings, and open connections to Postgres and Redis."""
-
-    config: Config
-    pool: Pool
-    redis: ArqRedis
-
-
 def main(argv: Sequence[str]) -> int:
     """Queue the run that the command line names; returns the exit code."""
     try:
@@ -80,8 +69,6 @@ def main(argv: Sequence[str]) -> int:
         return asyncio.run(_ask(config, servers.server_urls(config), arguments))
     except RollcallError as error:
         return _fail(str(error))
-    except asyncpg.UndefinedTableError:
-        return _fail("The database has no tables yet: run `python -m app migrate` first.")
     except SERVER_ERRORS as error:
         return _fail(f"Postgres or Redis cannot be used: {error or type(error).__name__}")
     except KeyboardInterrupt:
@@ -134,8 +121,8 @@ class _RaisingParser(argparse.ArgumentParser):
 def _parse_parameters(job: Job, argv: Sequence[str]) -> dict[str, Any]:
     parser = _RaisingParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for name, field in job.params.model_fields.items():
-        is_list = "tuple" in str(field.annotation) or "list" in str(field.annotation)
-        parser.add_argument(f"--{_flag(name)}", dest=name, type=_split if is_list else str)
+        kind = _split if takes_list(field.annotation) else str
+        parser.add_argument(f"--{_flag(name)}", dest=name, type=kind)
     given, unknown = parser.parse_known_args(argv)
     if unknown:
         raise BadParameters(
@@ -166,41 +153,25 @@ async def _ask(config: Config, urls: servers.ServerUrls, arguments: Arguments) -
 
 
 @asynccontextmanager
-async def _connect(config: Config, urls: servers.ServerUrls) -> AsyncGenerator[_Context]:
+async def _connect(config: Config, urls: servers.ServerUrls) -> AsyncGenerator[CommandContext]:
     redis = redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
     try:
         pool = await db.open_pool(urls.database, size=2, wait_seconds=5)
         try:
-            yield _Context(config, pool, redis)
+            await schema.check(pool)
+            yield CommandContext(config, pool, redis)
         finally:
             await pool.close()
     finally:
-        await redis.aclose()
+        await redis.aclose(close_connection_pool=True)
 
 
-async def _queue(context: _Context, arguments: Arguments) -> UUID:
-    request = RunRequest(
-        run_id=uuid4(),
-        job=arguments.job.name,
-        params=arguments.params,
-        requested_by=_user(),
-        max_attempts=context.config.max_attempts,
-        timeout=context.config.job_timeout_seconds,
-    )
-    await run_rows.request(context.pool, request, await heartbeats.database_now(context.pool))
-    run_id = str(request.run_id)
-    await enqueue(context.redis, request.job, run_id, job_id=f"run:{run_id}:1")
-    return request.run_id
+async def _queue(context: CommandContext, arguments: Arguments) -> UUID:
+    job = arguments.job.name
+    return await run_requests.queue_run(context, WantedRun(job, job, arguments.params))
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # an account without a name
-        return "enqueue.py"
-
-
-async def _follow(context: _Context, arguments: Arguments, run_id: UUID) -> RunStatus | None:
+async def _follow(context: CommandContext, arguments: Arguments, run_id: UUID) -> RunStatus | None:
     """Show the progress until the run ends; returns its status, or None if no worker is alive."""
     clock = asyncio.get_running_loop().time
     # If the first poll finds no worker, none is waited for.
@@ -239,7 +210,7 @@ def _progress(job: Job, status: RunStatus, sources: Sequence[dict[str, Any]]) ->
     return table
 
 
-async def _outcome(context: _Context, run_id: UUID) -> dict[str, Any]:
+async def _outcome(context: CommandContext, run_id: UUID) -> dict[str, Any]:
     row = await run_rows.read_run(context.pool, run_id) or {}
     fields = ("status", "attempt", "duration_seconds", "error_type", "error_message", "stats")
     return {

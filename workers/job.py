@@ -2,11 +2,20 @@
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    TypedDict,
+    Unpack,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
@@ -261,6 +270,25 @@ def params_model(name: str, parameters: Sequence[inspect.Parameter]) -> type[Par
     except (PydanticUserError, NameError) as error:
         first = str(error).partition("\n")[0]
         raise ValueError(f"its parameters cannot be read from JSON: {first}") from None
+
+
+def parameter_types(annotation: Any) -> list[type]:
+    """Every class that an annotation names, also inside of unions, tuples and `Annotated`."""
+    origin = get_origin(annotation)
+    if isinstance(annotation, type) and origin is None:
+        return [annotation]
+    found: list[type] = [origin] if isinstance(origin, type) else []
+    for argument in get_args(annotation):
+        found += parameter_types(argument)
+    return [kind for kind in found if kind is not type(None)]
+
+
+def takes_list(annotation: Any) -> bool:
+    """Whether a parameter of this type is a list, which people give with commas."""
+    return any(
+        issubclass(kind, Collection) and not issubclass(kind, str | bytes | Mapping)
+        for kind in parameter_types(annotation)
+    )
 
 
 def _check_defaults(params: type[Params]) -> None:

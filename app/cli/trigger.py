@@ -12,6 +12,7 @@ from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadConfig, UnknownJob
 from app.orgs import steering
 from workers import recipe_dir, registry
+from workers.job import takes_list
 
 if TYPE_CHECKING:
     from app.core.config import Config
@@ -99,12 +100,9 @@ def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
         name, equals, value = argument.partition("=")
         if not equals:
             raise typer.BadParameter(f"{argument!r} is not a parameter; try name=value")
+        if name in named:
+            raise typer.BadParameter(f"{name!r} is given twice; separate the values by commas")
         field = job.params.model_fields.get(name)
         is_list = field is not None and takes_list(field.annotation)
         named[name] = [p.strip() for p in value.split(",") if p.strip()] if is_list else value
     return job.json_params(named)
-
-
-def takes_list(annotation: object) -> bool:
-    """Return whether a parameter of this type is a list, given with commas."""
-    return any(kind in str(annotation) for kind in ("tuple", "list", "set"))

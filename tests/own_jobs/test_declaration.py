@@ -1,17 +1,25 @@
 """A job that cannot work is refused where it is declared, with file, line and the fix."""
 
 import inspect
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+import typer
 
+from app.cli import trigger
+from app.core.config import Config
 from app.core.enums import Overlap
 from app.core.errors import BadJob, BadParameters
 from app.jobs import HostLimits, Job, Run, job, source
 from app.scheduling.schedule import Schedule
+from app.web.dashboard import run_form
+from scripts import run_request
 from tests.configs import NO_POSTGRES, config_for
+from workers import registry
 
 CONFIG = config_for(NO_POSTGRES, "redis://127.0.0.1:1")
 HERE = Path(__file__).name
@@ -77,6 +85,60 @@ def test_the_exclusions_of_an_interval_are_in_its_timezone() -> None:
     exclusions = schedule.policies.exclude.compiled()
     assert exclusions.cover(datetime(2026, 9, 30, 23, 30, tzinfo=UTC))
     assert not exclusions.cover(datetime(2026, 10, 1, 23, 30, tzinfo=UTC))
+
+
+class Subset(StrEnum):
+    LIST = "list"
+    ALL = "all"
+
+
+@job
+async def listed(
+    run: Run,
+    *,
+    mode: Literal["list", "detail"] = "list",
+    subset: Subset = Subset.ALL,
+    regions: Sequence[str] = (),
+    days: list[int] | None = None,
+    kinds: frozenset[Subset] = frozenset(),
+) -> None:
+    """What is a list shows in the type, not in a word of its name."""
+
+
+WORDS = {"mode": "detail", "subset": "list", "regions": "ng, ke", "days": "1,2", "kinds": "list"}
+READ = {
+    "mode": "detail",
+    "subset": "list",
+    "regions": ["ng", "ke"],
+    "days": [1, 2],
+    "kinds": ["list"],
+}
+
+
+def test_only_what_is_a_list_is_split_at_commas_on_every_way_to_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def find(config: Config, name: str) -> Job:
+        del config, name
+        return listed
+
+    monkeypatch.setattr(registry, "find_job", find)
+    config = config_for(NO_POSTGRES, "redis://127.0.0.1:1")
+    form = {f"{run_form.PREFIX}{name}": text for name, text in WORDS.items()}
+    options = [word for name, text in WORDS.items() for word in (f"--{name}", text)]
+
+    given = [
+        trigger.parse_params(listed, [f"{name}={text}" for name, text in WORDS.items()]),
+        run_form.params_from(config, "listed", "listed", form),
+        run_request.parse(["listed", *options], config).params,
+    ]
+
+    assert given == [READ] * 3
+
+
+def test_a_parameter_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(typer.BadParameter, match="'regions' is given twice; separate the values"):
+        trigger.parse_params(listed, ["regions=ng", "regions=ke"])
 
 
 def test_a_job_without_a_schedule_runs_by_hand_only() -> None:

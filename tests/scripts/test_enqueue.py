@@ -5,10 +5,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
+import anyio.to_thread
 import pytest
+from arq.connections import ArqRedis
 
 from app.core.errors import BadParameters, UnknownJob
+from app.ledger import edit
+from app.ledger.edit import DeclaredSchedule
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from app.store.db import Pool
+from app.store.runs import run_rows
+from app.store.schedules import heartbeats
 from scripts import run_request
 from tests.configs import NO_POSTGRES, config_for
 
@@ -53,6 +63,56 @@ def test_an_unknown_parameter_or_value_lists_the_known_ones(
 ) -> None:
     with pytest.raises(BadParameters, match=complaint):
         run_request.parse(["scrape_all_platforms", *words], SETTINGS)
+
+
+async def test_a_run_has_the_limits_of_its_schedule_and_is_in_the_audit_log(
+    monkeypatch: pytest.MonkeyPatch,
+    pool: Pool,
+    dsn: str,
+    redis_url: str,
+    redis: ArqRedis,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    policies = Policies(timeout=1800, max_attempts=7)
+    schedule = Schedule.every(60, name="scrape_all_platforms")
+    declared = DeclaredSchedule("scrape_all_platforms", "scrape_all_platforms", schedule, policies)
+    await edit.register(pool, [declared], await heartbeats.database_now(pool))
+    monkeypatch.setenv("DATABASE_URL", dsn)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+
+    words = ["scrape_all_platforms", "--platforms", "bet9ja"]
+    code = await anyio.to_thread.run_sync(run_request.main, words)
+
+    run_id = UUID(capsys.readouterr().out.strip())
+    row = await run_rows.read_run(pool, run_id)
+    assert (code, await redis.exists(f"arq:job:run:{run_id}:1")) == (0, 1)
+    assert row is not None
+    assert row["params"] == {"platforms": ["bet9ja"]}
+    limits = await pool.fetchrow(
+        "SELECT max_attempts, timeout_seconds FROM runs WHERE execution_id = $1", run_id
+    )
+    assert limits is not None
+    assert tuple(limits) == (7, 1800)
+    recorded = "SELECT action FROM audit_log WHERE execution_id = $1"
+    assert await pool.fetchval(recorded, run_id) == "run"
+
+
+async def test_a_database_without_the_tables_of_this_code_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    pool: Pool,
+    dsn: str,
+    redis_url: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await pool.execute("UPDATE alembic_version SET version_num = '0001'")
+    monkeypatch.setenv("DATABASE_URL", dsn)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+
+    code = await anyio.to_thread.run_sync(run_request.main, ["scrape_all_platforms"])
+
+    assert code == 2
+    assert "0001" in capsys.readouterr().err
+    assert await pool.fetchval("SELECT count(*) FROM runs") == 0
 
 
 @pytest.mark.acceptance

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, cast, get_args, get_origin
+from typing import Any, cast
 
 from pydantic.fields import FieldInfo
 
@@ -11,7 +11,7 @@ from app.core.config import Config
 from app.core.errors import UnknownJob
 from app.store.schedules import schedule_rows
 from workers import registry
-from workers.job import Job
+from workers.job import Job, parameter_types, takes_list
 
 PREFIX = "param."
 NUMBERS = (int, float)
@@ -72,8 +72,7 @@ def _own_params(key: str, task: str) -> dict[str, Any]:
 
 
 def _field(name: str, field: FieldInfo) -> ParamField:
-    kinds = _types(field.annotation)
-    many = any(issubclass(kind, tuple | list | set | frozenset) for kind in kinds)
+    kinds, many = parameter_types(field.annotation), takes_list(field.annotation)
     choices = tuple(
         str(member.value) for kind in kinds if issubclass(kind, Enum) for member in kind
     )
@@ -86,19 +85,6 @@ def _field(name: str, field: FieldInfo) -> ParamField:
     default = field.get_default(call_default_factory=False)
     shown = "" if field.is_required() or default is None else _text(default)
     return ParamField(name, kind, many, choices, shown, field.description or "")
-
-
-def _types(annotation: Any) -> list[type]:
-    """Every class that an annotation names, also inside of unions, tuples and `Annotated`."""
-    found: list[type] = []
-    origin = get_origin(annotation)
-    if isinstance(annotation, type) and origin is None:
-        return [annotation]
-    if isinstance(origin, type):
-        found.append(origin)
-    for argument in get_args(annotation):
-        found += _types(argument)
-    return [kind for kind in found if kind is not type(None)]
 
 
 def _text(value: object) -> str:
