@@ -1,5 +1,8 @@
 """The `job` commands: write the file of an own job or source, with its test."""
 
+import ast
+import keyword
+import os
 import re
 import sys
 from enum import StrEnum
@@ -37,7 +40,8 @@ import asyncio
 
 from app.jobs.testing import PretendWeb, contract, lab
 
-from {folder}.{name} import URL, {name}
+from {folder}.{name} import URL
+from {folder}.{name} import {name} as written
 
 
 def pretend() -> PretendWeb:
@@ -48,7 +52,7 @@ def pretend() -> PretendWeb:
 
 def test_rows_are_stored_once() -> None:
     async def check() -> None:
-        async with lab({name}, web=pretend()) as opened:
+        async with lab(written, web=pretend()) as opened:
             first = await opened.run()
             again = await opened.run(page=1)
             items = await opened.items("{name}")
@@ -61,7 +65,7 @@ def test_rows_are_stored_once() -> None:
 
 
 def test_it_is_safe_to_repeat_wherever_its_worker_dies() -> None:
-    asyncio.run(contract({name}, web=pretend()))
+    asyncio.run(contract(written, web=pretend()))
 '''
 SOURCE = '''"""The source `{name}`: what was learnt about the site belongs here."""
 
@@ -119,7 +123,8 @@ from pathlib import Path
 
 from app.jobs.testing import PretendWeb, contract, lab
 
-from {folder}.{name} import URL, {kind}
+from {folder}.{name} import URL
+from {folder}.{name} import {kind} as Written
 
 PAGE = Path(__file__).with_name("{name}.page.json")
 
@@ -132,7 +137,7 @@ def pretend() -> PretendWeb:
 
 def test_the_saved_page_is_read_and_stored() -> None:
     async def check() -> None:
-        async with lab({kind}, web=pretend()) as opened:
+        async with lab(Written, web=pretend()) as opened:
             result = await opened.run()
             items = await opened.items("{name}")
 
@@ -143,7 +148,7 @@ def test_the_saved_page_is_read_and_stored() -> None:
 
 
 def test_it_is_safe_to_repeat_wherever_its_worker_dies() -> None:
-    asyncio.run(contract({kind}, web=pretend()))
+    asyncio.run(contract(Written, web=pretend()))
 '''
 
 
@@ -179,8 +184,19 @@ def new(
     """
     if not NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r}: write a-z, 0-9 and `_`, a letter first")
-    where = folder or Path(connections.load_config().jobs[0])
-    files = _files(name, kind, where.resolve().name)
+    read = [Path(entry).resolve() for entry in connections.load_config().jobs]
+    if folder is None and not read:
+        raise typer.BadParameter("JOBS names no folder: give one", param_hint="--folder")
+    where = folder or Path(os.path.relpath(read[0]))
+    package = where.resolve().name
+    if not package.isidentifier() or keyword.iskeyword(package) or where.is_file():
+        raise typer.BadParameter(
+            f"{where} is not a folder that Python can import from: give one whose name has a-z,"
+            " 0-9 and `_`",
+            param_hint="--folder",
+        )
+    files = _files(name, kind, package)
+    _check_names(name, files[f"{name}.py"])
     there = [str(where / file) for file in files if (where / file).exists()]
     if there:
         raise typer.BadParameter(f"{there[0]} exists already")
@@ -189,10 +205,26 @@ def new(
         (where / file).write_text(text, "utf-8")
     written = [str(where / file) for file in files]
     terminal.print_done({"files": written}, "\n".join(written), as_json=as_json)
+    unread = "" if where.resolve() in read else f" once JOBS names {where}"
     sys.stderr.write(
         f"Test it with `python -m pytest {where / f'test_{name}.py'}`; the workers read it when"
-        " they start.\n"
+        f" they start{unread}.\n"
     )
+
+
+def _check_names(name: str, text: str) -> None:
+    """Raise typer.BadParameter if the name is a word of Python, or one that the file imports."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        raise typer.BadParameter(f"{name!r} is a word of Python: choose another") from None
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {alias.name for node in imports for alias in node.names}
+    defined = {
+        node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef | ast.ClassDef)
+    }
+    if taken := imported & defined:
+        raise typer.BadParameter(f"{name!r}: the file imports {taken.pop()}: choose another")
 
 
 def _files(name: str, kind: JobKind, folder: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What `job new` writes works as it stands, and overwrites nothing."""
 
+import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,3 +63,74 @@ def test_nothing_is_overwritten_and_a_name_must_be_one(folder: Path) -> None:
         new("prices", folder=folder)
     with pytest.raises(typer.BadParameter, match="a letter first"):
         new("9lives", folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("class", JobKind.JOB, "'class' is a word of Python"),
+        ("none", JobKind.SOURCE, "'none' is a word of Python"),
+        ("job", JobKind.JOB, "the file imports job"),
+        ("item", JobKind.SOURCE, "the file imports Item"),
+    ],
+)
+def test_a_name_that_would_break_the_file_is_refused(
+    folder: Path, name: str, kind: JobKind, message: str
+) -> None:
+    with pytest.raises(typer.BadParameter, match=message):
+        new(name, kind=kind, folder=folder)
+
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["items", "first", "opened", "check", "asyncio", "lab", "pretend"])
+def test_a_test_does_not_hide_its_job_behind_a_name_of_its_own(folder: Path, name: str) -> None:
+    new(name, folder=folder)
+
+    tree = ast.parse((folder / f"test_{name}.py").read_text())
+
+    imported = [
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+    stored = {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert sorted(imported) == sorted({*imported} - stored - defined)
+
+
+def test_a_folder_must_be_one_that_python_can_import_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "prices.py").touch()
+
+    for named in ("my_package.jobs", "jobs/prices.py", "my-jobs", ","):
+        monkeypatch.setenv("JOBS", named)
+        with pytest.raises(typer.BadParameter) as refused:
+            new("books")
+        assert refused.value.param_hint == "--folder"
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["jobs", "prices.py"]
+
+
+def test_a_folder_that_no_worker_reads_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("JOBS", raising=False)
+
+    new("prices")
+    read = capsys.readouterr()
+    new("books", folder=Path("others"))
+    unread = capsys.readouterr()
+
+    assert read.out == "jobs/prices.py\njobs/test_prices.py\n"
+    assert read.err.endswith("the workers read it when they start.\n")
+    assert unread.err.endswith("the workers read it when they start once JOBS names others.\n")
