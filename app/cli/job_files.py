@@ -4,6 +4,7 @@ import ast
 import keyword
 import os
 import re
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -206,9 +207,12 @@ def new(
     written = [str(where / file) for file in files]
     terminal.print_done({"files": written}, "\n".join(written), as_json=as_json)
     unread = "" if where.resolve() in read else f" once JOBS names {where}"
+    above = where.resolve().parent
+    path = "" if above == Path.cwd() else f"PYTHONPATH={shlex.quote(str(above))} "
+    file = shlex.quote(str(where / f"test_{name}.py"))
     sys.stderr.write(
-        f"Test it with `python -m pytest {where / f'test_{name}.py'}`; the workers read it when"
-        f" they start{unread}.\n"
+        f"Test it with `{path}python -m pytest {file}`; the workers read it when they"
+        f" start{unread}.\n"
     )
 
 

@@ -205,6 +205,7 @@ async def test_names_of_strangers_are_text_in_their_own_direction(site: Site, sc
         ("/data/matches/bet9ja/unknown", 404),
         ("/data/odds?market=corners", 400),
         ("/data/odds?day=tomorrow", 400),
+        ("/data/odds?day=9999-12-31", 400),
         ("/data/odds?after=x", 400),
         ("/data/odds?teams=%00", 400),
         ("/data/matches/%00", 400),

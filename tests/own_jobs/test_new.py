@@ -130,7 +130,10 @@ def test_a_folder_that_no_worker_reads_is_said(
     read = capsys.readouterr()
     new("books", folder=Path("others"))
     unread = capsys.readouterr()
+    new("books", folder=Path("below/others"))
+    below = capsys.readouterr()
 
     assert read.out == "jobs/prices.py\njobs/test_prices.py\n"
     assert read.err.endswith("the workers read it when they start.\n")
     assert unread.err.endswith("the workers read it when they start once JOBS names others.\n")
+    assert f"`PYTHONPATH={tmp_path}/below python -m pytest below/others/test_books.py`" in below.err

@@ -14,6 +14,7 @@ from app.store.bounded import RowPage
 from app.store.db import INVALID_VALUES, UNAVAILABLE, Connection
 from app.store.tenancy import transaction
 from app.web.context import web_context
+from app.web.dashboard.page_filters import EPOCH, MAX_YEAR
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import PageView, SessionUser
 from app.web.dashboard.views import html_response, postgres_unavailable
@@ -63,9 +64,11 @@ def day_param(request: Request, name: str) -> datetime | None:
         return None
     try:
         day = date.fromisoformat(value)
-        return datetime(day.year, day.month, day.day, tzinfo=UTC)
     except ValueError:
         raise HTTPException(400, f"The parameter {name} is not a day such as 2026-09-05.") from None
+    if not EPOCH.year <= day.year < MAX_YEAR:
+        raise HTTPException(400, f"The parameter {name} is out of range.")
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def cursor_param(request: Request, kind: Any) -> Any:
