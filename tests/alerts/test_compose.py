@@ -152,6 +152,51 @@ def test_a_message_says_what_since_when_expected_when_the_error_and_where_to_loo
         "https://rollcall.test/jobs/poll",
     ):
         assert part in made.body
+    assert made.body.endswith("Dashboard: https://rollcall.test/")
+
+
+def test_a_problem_is_unhealthy_since_its_first_state_and_not_since_its_present_reason() -> None:
+    state = replace(ill("poll", 600), since=ago(60), flipped_at=ago(60))
+    what = seen([state])
+
+    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+
+    assert "poll: overdue since 2026-03-01 11:50:00 UTC" in made.body
+
+
+def test_a_job_that_was_paused_is_no_longer_unhealthy_but_not_healthy() -> None:
+    state = replace(well("poll", 60, was_ill=660), status="paused")
+    what = seen([state])
+
+    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+
+    assert made.title == "[rollcall] poll is no longer unhealthy"
+    assert "Recovered:\n\npoll: paused since 2026-03-01 11:59:00 UTC" in made.body
+
+
+def test_a_reminder_begins_with_what_it_is() -> None:
+    state = ill("poll", 90_000, told=89_000)
+    what = seen([state])
+
+    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+
+    assert made.body.startswith("Still unhealthy:\n\npoll: overdue since")
+
+
+@pytest.mark.parametrize(
+    ("reason", "title"),
+    [
+        ("redis_unreachable", "[rollcall] Redis does not answer"),
+        ("no_workers", "[rollcall] the scheduler is down: no live worker"),
+    ],
+)
+def test_a_scheduler_that_is_down_is_named_by_the_reason(reason: str, title: str) -> None:
+    state = replace(ill(SCHEDULER, 60), reason=reason)
+    what = seen([state])
+
+    [made] = messages(plan(what, {SCHEDULER: state}, MANNERS), what, {SCHEDULER: state}, MANNERS)
+
+    assert made.title == title
 
 
 def test_a_recovery_says_for_how_long_it_was_ill() -> None:
@@ -172,6 +217,7 @@ def test_two_hundred_jobs_make_one_message_of_bounded_length() -> None:
 
     assert made.title == "[rollcall] 200 jobs are unhealthy"
     assert "and 180 more" in made.body
+    assert sum(line.startswith("job") for line in made.body.splitlines()) == 20
     assert len(made.body) < 10_000
 
 

@@ -52,12 +52,18 @@ async def test_articles_and_stories_are_listed_by_entity_text_and_age(pool: Pool
 
     by_entity = await told_json("--entity", "Leeds")
     recent = await told_json("--since", "90m", "--limit", "9")
+    by_text = await told_json("--text", "derby 3")
+    first_two = await told_json("--limit", "2")
     stories = await told_json("stories", "--text", "TRANS")
+    none = await told_json("stories", "--text", "derby")
     story = await told_json("story", str(story_id))
 
     assert [(one["title"], one["entities"]) for one in by_entity] == [("Derby 2", ["Leeds"])]
     assert [one["title"] for one in recent] == ["Derby 0", "Derby 1"]
+    assert [one["title"] for one in by_text] == ["Derby 3"]
+    assert [one["title"] for one in first_two] == ["Derby 0", "Derby 1"]
     assert [one["topic"] for one in stories] == ["Transfer"]
+    assert none == []
     assert [one["value"] for one in story["sentiments"]] == [-0.4]
     assert "Derby 3" in await told()
     assert "Transfer" in await told("stories")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,23 @@ async def test_the_id_of_a_token_is_listed_whole_so_that_it_can_be_revoked(
     listed = app(environment, "token", "list", "--org", "Acme")
 
     assert token["id"] in listed.stdout
+
+
+async def test_a_token_has_the_label_the_days_and_the_data_that_were_asked_for(
+    environment: dict[str, str],
+) -> None:
+    app(environment, "org", "create", "Acme")
+
+    app(environment, "token", "create", "--org", "Acme", "--label", "nightly", "--days", "2")
+    app(environment, "token", "create", "--org", "Acme", "--data")
+
+    first, second = json.loads(app(environment, "token", "list", "--org", "Acme", "--json").stdout)
+    created, expires = (
+        datetime.fromisoformat(first[name]) for name in ("created_at", "expires_at")
+    )
+    assert (first["label"], first["scope"], first["data"]) == ("nightly", "read", False)
+    assert expires - created == timedelta(days=2)
+    assert (second["label"], second["expires_at"], second["data"]) == ("api", None, True)
 
 
 async def test_a_revoked_token_is_listed_as_revoked_and_cannot_be_revoked_twice(

@@ -1,0 +1,270 @@
+"""Each option of a command changes what it lists, and each part of a text is printed."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from arq.connections import ArqRedis
+
+from app.cli import terminal
+from app.context import WorkerContext
+from app.health import keys
+from app.health.facts import WorkerFacts
+from app.ledger import edit
+from app.ledger.edit import DeclaredSchedule
+from app.runs import log
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import EPOCH, Schedule
+from app.store.db import Pool
+from tests import worker_harness
+from tests.collections import harness
+from tests.commands.conftest import Tell, TellJson
+
+INSERT_RUN = """
+INSERT INTO runs (execution_id, job, trigger, status, worker, created_at, queued_at, started_at,
+                  completed_at, attempt, losses, max_attempts, timeout_seconds, lease_epoch)
+VALUES ($1, 'scrape', $2, $3::text, $4, $5, $5, $5,
+        CASE WHEN $3 <> 'running' THEN $5::timestamptz END, 1, 0, 3, 240, 0)
+"""
+INSERT_REJECTED = """
+INSERT INTO rejected_records (execution_id, source, partition, page, record_id, reason, data,
+                              created_at)
+VALUES ($1, 'books', 'all', 1, $2, 'no title', '{}', $3)
+"""
+
+
+async def now_of(pool: Pool) -> datetime:
+    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    return now
+
+
+async def insert_run(
+    pool: Pool,
+    age: timedelta,
+    *,
+    trigger: str = "manual",
+    status: str = "success",
+    worker: str | None = None,
+) -> UUID:
+    run_id = uuid4()
+    at = await now_of(pool) - age
+    await pool.execute(INSERT_RUN, run_id, trigger, status, worker, at)
+    return run_id
+
+
+async def declare(pool: Pool, ago: timedelta) -> datetime:
+    """Declare `scrape`, which is due every minute, as it was `ago`; return the instant."""
+    now = await now_of(pool)
+    every_minute = Schedule.every(60, anchor=EPOCH)
+    declared = DeclaredSchedule("scrape", "scrape", every_minute, Policies())
+    await edit.register(pool, [declared], now - ago)
+    return now
+
+
+def words_of(output: str) -> str:
+    """The output without the frame that Typer draws, on one line."""
+    return " ".join(output.replace("│", " ").split())
+
+
+async def test_pause_until_ends_by_itself_and_health_knows_at_once(
+    tell: Tell, pool: Pool, redis: ArqRedis
+) -> None:
+    await declare(pool, timedelta())
+
+    await tell("pause", "scrape", "--note", "moves", "--until", "2999-01-01")
+    until = await pool.fetchval("SELECT paused_until FROM schedules")
+    paused = (await keys.read_jobs(redis))["scrape"]
+    listed = words_of((await tell("jobs")).output)
+    await tell("resume", "scrape")
+    resumed = (await keys.read_jobs(redis))["scrape"]
+
+    assert until == datetime(2999, 1, 1, tzinfo=UTC)
+    assert (paused.paused_at is not None, paused.paused_note) == (True, "moves")
+    assert f"{terminal.current_user()}: moves" in listed
+    assert resumed.paused_at is None
+
+
+async def test_pause_until_the_past_is_refused(tell: Tell, pool: Pool) -> None:
+    await declare(pool, timedelta())
+
+    refused = await tell("pause", "scrape", "--note", "moves", "--until", "2020-01-01")
+
+    assert refused.exit_code == 2
+    assert await pool.fetchval("SELECT paused_at FROM schedules") is None
+
+
+async def test_a_cancelled_run_names_who_cancelled_it(tell: Tell, pool: Pool) -> None:
+    run_id = await insert_run(pool, timedelta(), status="running")
+
+    await tell("cancel", str(run_id))
+
+    message = await pool.fetchval("SELECT error_message FROM runs")
+    assert terminal.current_user() in message
+
+
+async def test_runs_are_filtered_by_trigger_and_age(tell_json: TellJson, pool: Pool) -> None:
+    old = await insert_run(pool, timedelta(hours=3))
+    new = await insert_run(pool, timedelta(minutes=1), trigger="backfill")
+
+    manual = await tell_json("runs", "--trigger", "manual")
+    recent = await tell_json("runs", "--since", "2h")
+
+    assert [run["execution_id"] for run in manual] == [str(old)]
+    assert [run["execution_id"] for run in recent] == [str(new)]
+
+
+async def test_a_run_is_printed_with_its_events_sources_rejected_records_and_log(
+    tell: Tell, pool: Pool, redis: ArqRedis
+) -> None:
+    run_id = await insert_run(pool, timedelta(minutes=1))
+    await pool.execute(
+        "INSERT INTO run_events (execution_id, at, event, attempt, worker)"
+        " VALUES ($1, now(), 'finished', 1, 'w1')",
+        run_id,
+    )
+    await pool.execute(INSERT_REJECTED, run_id, "77", await now_of(pool))
+    client: Any = redis
+    await client.rpush(log.key(run_id), "2026-09-05T14:00:00Z page.read number=3")
+    await client.expire(log.key(run_id), 60)
+
+    printed = words_of((await tell("run", str(run_id))).output)
+
+    assert "Events" in printed
+    assert "w1" in printed
+    assert "Rejected records" in printed
+    assert "no title" in printed
+    assert "2026-09-05 14:00:00Z page.read number=3" in printed
+
+
+async def test_ticks_are_cut_at_an_instant_and_at_a_number(tell_json: TellJson, pool: Pool) -> None:
+    now = await declare(pool, timedelta(minutes=30))
+    await edit.pause(pool, "scrape", now - timedelta(minutes=20), by="ada", note="")
+    await edit.resume(pool, "scrape", now, by="ada")
+    border = now - timedelta(minutes=10)
+
+    every = await tell_json("ticks", "scrape")
+    before = await tell_json("ticks", "scrape", "--until", border.isoformat())
+    first = await tell_json("ticks", "scrape", "--limit", "1")
+
+    instants = [datetime.fromisoformat(row["scheduled_for"]) for row in every]
+    assert instants == sorted(instants, reverse=True)
+    assert before == [row for row, at in zip(every, instants, strict=True) if at < border]
+    assert before != every
+    assert first == every[:1]
+
+
+async def test_rejected_records_are_filtered_by_source_and_age_and_limited(
+    tell_json: TellJson, pool: Pool
+) -> None:
+    now, run_id = await now_of(pool), await insert_run(pool, timedelta(hours=5))
+    for hours in range(3):
+        await pool.execute(INSERT_REJECTED, run_id, str(hours), now - timedelta(hours=hours))
+
+    recent = await tell_json("rejected", "--source", "books", "--since", "90m")
+    limited = await tell_json("rejected", "--limit", "1")
+
+    assert [row["record_id"] for row in recent] == ["0", "1"]
+    assert len(limited) == 1
+
+
+async def test_workers_lists_the_runs_of_each_and_ends_with_1_without_any(
+    tell: Tell, tell_json: TellJson, pool: Pool, redis: ArqRedis
+) -> None:
+    none = await tell("workers")
+    now = datetime.now(UTC)
+    for name in ("one", "two"):
+        await keys.write_worker(redis, name, 60, WorkerFacts(now, now))
+    run_id = await insert_run(pool, timedelta(), status="running", worker="two")
+
+    listed = await tell_json("workers")
+
+    assert none.exit_code == 1
+    assert [(row["worker"], row["runs"]) for row in listed] == [("one", []), ("two", [str(run_id)])]
+
+
+async def test_status_prints_the_requests_of_the_month(
+    tell: Tell, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del pool
+    monkeypatch.setenv("MONTHLY_REQUESTS", "bet9ja=5000")
+
+    printed = (await tell("status")).output
+
+    assert "bet9ja: 0 of 5,000 requests this month" in printed
+
+
+async def test_jobs_lists_collections_only_if_asked_for(
+    house: WorkerContext, tell_json: TellJson
+) -> None:
+    acme = await harness.client(house)
+
+    without = await tell_json("jobs")
+    all_of_them = await tell_json("jobs", "--collections")
+
+    assert acme.key not in [row["job"] for row in without]
+    assert acme.key in [row["job"] for row in all_of_them]
+
+
+async def test_verify_ends_with_1_if_a_tick_has_no_outcome_and_all_counts_again(
+    tell: Tell, tell_json: TellJson, pool: Pool
+) -> None:
+    now = await declare(pool, timedelta(minutes=30))
+    await edit.pause(pool, "scrape", now - timedelta(minutes=20), by="ada", note="")
+    await edit.resume(pool, "scrape", now, by="ada")
+    await tell("verify")
+    deleted = await pool.fetchval(
+        "WITH gone AS (DELETE FROM ticks RETURNING 1) SELECT count(*) FROM gone"
+    )
+
+    proven = await tell_json("verify")
+    (counted,) = await tell_json("verify", "--all", code=1)
+    printed = await tell("verify", "--all")
+
+    assert deleted > 0
+    assert [account["unaccounted"] for account in proven] == [0]
+    assert counted["unaccounted"] == deleted
+    assert (printed.exit_code, f"unaccounted: {deleted}" in printed.output) == (1, True)
+    assert "no outcome for " in printed.output
+
+
+async def test_export_to_the_standard_output_is_not_described(tell: Tell, pool: Pool) -> None:
+    del pool
+    refused = await tell("export", "runs", "--json")
+
+    assert refused.exit_code == 2
+    assert "--json describes a file" in words_of(refused.output)
+
+
+async def test_replay_reads_only_pages_with_rejected_records_if_asked_for(
+    house: WorkerContext, tell_json: TellJson
+) -> None:
+    await worker_harness.perform(house)
+
+    every = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
+    only = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run", "--only-rejected")
+
+    assert every["pages"] > only["pages"]
+
+
+async def test_a_retired_schedule_has_its_act_on_record(tell: Tell, pool: Pool) -> None:
+    await declare(pool, timedelta(minutes=1))
+
+    done = await tell("retire", "scrape", "--json")
+
+    assert json.loads(done.stdout.splitlines()[-1])["retired"] is True
+    by = await pool.fetchval("SELECT by FROM schedule_edits WHERE action = 'retired'")
+    assert by == terminal.current_user()
+
+
+async def test_an_exported_file_is_named_with_its_rows(
+    tell_json: TellJson, pool: Pool, tmp_path: Path
+) -> None:
+    await insert_run(pool, timedelta(hours=3))
+    await insert_run(pool, timedelta(minutes=1))
+
+    done = await tell_json("export", "runs", str(tmp_path / "runs.csv"), "--since", "2h")
+
+    assert (Path(done["file"]).name, done["rows"]) == ("runs.csv", 1)
