@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
@@ -51,6 +51,15 @@ class DiagnosticTargets:
     recipe_faults: Sequence[str] = ()
 
 
+class DiskUsage(Protocol):
+    """What `shutil.disk_usage` returns, in bytes."""
+
+    @property
+    def total(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+
+
 Check = Callable[[DiagnosticTargets], Awaitable[Sequence[Finding]]]
 
 
@@ -72,7 +81,8 @@ async def run_checks(targets: DiagnosticTargets) -> list[Finding]:
         except Exception as error:  # noqa: BLE001 - reported as a finding
             message = f"the check failed: {type(error).__name__}: {error}"
             found.append(fault(what, message, _CHECK_FAILED[what]))
-    return [*found, *_disk(targets.config)]
+    folder = targets.config.data_dir
+    return [*found, disk(shutil.disk_usage(folder if folder.exists() else Path()))]
 
 
 _NO_EVICTION = "set maxmemory-policy to noeviction"
@@ -126,7 +136,7 @@ async def _workers(targets: DiagnosticTargets) -> list[Finding]:
         ok("workers", f"{len(alive)} alive, {running} runs in progress"),
         *_zone_data(versions),
         *(
-            _clock(f"worker {worker}'s clock", timedelta(seconds=facts.clock_error))
+            clock(f"worker {worker}'s clock", timedelta(seconds=facts.clock_error))
             for worker, facts in alive.items()
             if facts.clock_error is not None
         ),
@@ -182,6 +192,16 @@ async def _queue(targets: DiagnosticTargets) -> list[Finding]:
 
 async def _postgres(targets: DiagnosticTargets) -> list[Finding]:
     facts = await diagnostics.server_facts(_pool(targets))
+    return [
+        *server(facts),
+        *connections(facts),
+        clock("this machine's clock", datetime.now(UTC) - facts["now"]),
+        *await _redis_clock(targets),
+    ]
+
+
+def server(facts: Mapping[str, Any]) -> list[Finding]:
+    """Judge the version and the role of the Postgres server."""
     size = facts["database_bytes"] / 1e6
     found = [ok("postgres", f"{facts['version_name']}, {size:,.0f} MB")]
     if facts["version"] < MIN_POSTGRES:
@@ -192,15 +212,11 @@ async def _postgres(targets: DiagnosticTargets) -> list[Finding]:
         fix = "use a role without SUPERUSER and BYPASSRLS"
         message = "this role bypasses row-level security: organisations are not isolated"
         found.append(warning("postgres role", message, fix))
-    return [
-        *found,
-        *_connections(facts),
-        _clock("this machine's clock", datetime.now(UTC) - facts["now"]),
-        *await _redis_clock(targets),
-    ]
+    return found
 
 
-def _connections(facts: dict[str, Any]) -> list[Finding]:
+def connections(facts: Mapping[str, Any]) -> list[Finding]:
+    """Judge how many connections the Postgres server has."""
     used, allowed = facts["connections"], facts["connections_allowed"]
     message = f"{used} of {allowed} in use"
     found = [ok("connections", message)]
@@ -220,10 +236,11 @@ async def _redis_clock(targets: DiagnosticTargets) -> list[Finding]:
     except (RedisError, OSError):  # reported by its own check
         return []
     facts = await diagnostics.server_facts(_pool(targets))
-    return [_clock("Redis' clock", redis_now - facts["now"])]
+    return [clock("Redis' clock", redis_now - facts["now"])]
 
 
-def _clock(whose: str, ahead: timedelta) -> Finding:
+def clock(whose: str, ahead: timedelta) -> Finding:
+    """Judge how far a clock is ahead of the database's."""
     seconds = ahead.total_seconds()
     side = "ahead of" if seconds >= 0 else "behind"
     message = f"{whose} is {abs(seconds):.3f} s {side} the database's"
@@ -290,19 +307,13 @@ async def _undeclared(targets: DiagnosticTargets) -> list[Finding]:
     return [warning("schedule", f"{key} is no longer declared", f"{fix} {key}") for key in gone]
 
 
-def _disk(config: Config) -> list[Finding]:
-    folder = config.data_dir if config.data_dir.exists() else Path()
-    usage = shutil.disk_usage(folder)
+def disk(usage: DiskUsage) -> Finding:
+    """Judge how much of the disk with the data directory is free."""
     message = f"{usage.free / 1e9:.1f} GB free"
     if usage.free < usage.total * MIN_FREE_DISK:
-        return [
-            warning(
-                "disk",
-                message,
-                "free some space, or shorten retention: rollcall prune --dry-run",
-            )
-        ]
-    return [ok("disk", message)]
+        fix = "free some space, or shorten retention: rollcall prune --dry-run"
+        return warning("disk", message, fix)
+    return ok("disk", message)
 
 
 def _pool(targets: DiagnosticTargets) -> Pool:

@@ -1,0 +1,164 @@
+"""The findings of `doctor` on servers that are well, and on facts that are not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from arq.connections import ArqRedis
+
+from app.core.config import Config
+from app.health import doctor
+from app.health.doctor import DiagnosticTargets
+from app.health.findings import Finding, Level
+from app.store.db import Pool
+from app.store.reports import diagnostics
+
+INSERT_RUN = """
+INSERT INTO runs (execution_id, job, trigger, status, queued_at, created_at, lease_expires_at,
+                  attempt, losses, max_attempts, timeout_seconds, lease_epoch)
+VALUES ($1, 'scrape', 'manual', $2, $3, $3, $4, 1, 0, 3, 240, 0)
+"""
+
+
+@dataclass
+class Usage:
+    total: int
+    free: int
+
+
+@pytest.fixture
+def targets(pool: Pool, redis: ArqRedis) -> DiagnosticTargets:
+    return DiagnosticTargets(Config(), pool, redis, (), ())
+
+
+def level(findings: Sequence[Finding], subject: str) -> Level:
+    """The worst level of the findings on that subject."""
+    order = (Level.FAULT, Level.WARNING, Level.OK)
+    found = {finding.level for finding in findings if finding.subject == subject}
+    return next(one for one in order if one in found)
+
+
+async def facts_of(pool: Pool, **changes: Any) -> dict[str, Any]:
+    return await diagnostics.server_facts(pool) | changes
+
+
+async def test_eviction_without_a_limit_is_a_warning(
+    targets: DiagnosticTargets, redis: ArqRedis
+) -> None:
+    config: Any = redis
+    await config.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        found = await doctor.run_checks(targets)
+    finally:
+        await config.config_set("maxmemory-policy", "noeviction")
+
+    assert level(found, "redis memory") is Level.WARNING
+
+
+async def test_a_run_that_waits_for_minutes_is_a_fault_unless_it_is_for_later(
+    targets: DiagnosticTargets, pool: Pool
+) -> None:
+    now = datetime.now(UTC)
+    waited = doctor.MAX_QUEUE_WAIT + timedelta(minutes=1)
+    await pool.execute(INSERT_RUN, uuid4(), "queued", now - waited, None)
+    late = await doctor.run_checks(targets)
+    await pool.execute("UPDATE runs SET not_before = $1", now + timedelta(hours=1))
+    postponed = await doctor.run_checks(targets)
+
+    assert (level(late, "queue"), level(postponed, "queue")) == (Level.FAULT, Level.OK)
+
+
+async def test_a_run_that_lost_its_worker_is_a_fault(
+    targets: DiagnosticTargets, pool: Pool
+) -> None:
+    now = datetime.now(UTC)
+    held = await doctor.run_checks(targets)
+    await pool.execute(INSERT_RUN, uuid4(), "running", now, now - timedelta(minutes=2))
+
+    lost = await doctor.run_checks(targets)
+
+    assert "runs" not in [one.subject for one in held]
+    assert level(lost, "runs") is Level.FAULT
+
+
+async def test_news_that_were_not_requested_are_a_warning(
+    targets: DiagnosticTargets, pool: Pool
+) -> None:
+    run_id, now = uuid4(), datetime.now(UTC)
+    await pool.execute(INSERT_RUN, run_id, "partial_failure", now, None)
+    await pool.execute(
+        "INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed,"
+        " pages, records, inserted, changed, unchanged, rejected, requests, retries, bytes,"
+        " throttled_ms, duration_seconds, errors) VALUES ($1, 'asknews_news', 'partial_failure',"
+        " 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, $2)",
+        run_id,
+        {"Leeds": {"kind": "gap", "error": "two days are missing"}},
+    )
+
+    (gap,) = [one for one in await doctor.run_checks(targets) if one.subject == "gap"]
+
+    assert gap.level is Level.WARNING
+    assert gap.message == "asknews_news, Leeds: two days are missing"
+
+
+@pytest.mark.parametrize(
+    ("facts", "subject", "expected"),
+    [
+        ({"connections": 85, "connections_allowed": 100}, "connections", Level.OK),
+        ({"connections": 86, "connections_allowed": 100}, "connections", Level.FAULT),
+        ({"idle_in_transaction": 1}, "transactions", Level.WARNING),
+    ],
+)
+async def test_the_connections_of_the_server_are_judged(
+    pool: Pool, facts: dict[str, Any], subject: str, expected: Level
+) -> None:
+    found = doctor.connections(await facts_of(pool, **facts))
+
+    assert level(found, subject) is expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "subject", "expected"),
+    [
+        ({"version": 140_000}, "postgres", Level.FAULT),
+        ({"version": 150_000}, "postgres", Level.OK),
+        ({"standby": True}, "postgres role", Level.FAULT),
+        ({"bypasses": True}, "postgres role", Level.WARNING),
+    ],
+)
+async def test_the_version_and_the_role_of_the_server_are_judged(
+    pool: Pool, facts: dict[str, Any], subject: str, expected: Level
+) -> None:
+    found = doctor.server(await facts_of(pool, **facts))
+
+    assert level(found, subject) is expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(1.9, Level.OK), (2.1, Level.WARNING), (-1.9, Level.OK), (-2.1, Level.WARNING)],
+)
+def test_a_clock_may_be_two_seconds_ahead_or_behind(seconds: float, expected: Level) -> None:
+    finding = doctor.clock("this machine's clock", timedelta(seconds=seconds))
+
+    assert finding.level is expected
+    assert ("ahead of" in finding.message) is (seconds > 0)
+
+
+async def test_the_clocks_of_this_machine_and_of_redis_are_compared(
+    targets: DiagnosticTargets,
+) -> None:
+    found = [one.message for one in await doctor.run_checks(targets) if one.subject == "clock"]
+
+    assert [message.partition(" is ")[0] for message in found] == [
+        "this machine's clock",
+        "Redis' clock",
+    ]
+
+
+@pytest.mark.parametrize(("free", "expected"), [(11, Level.OK), (9, Level.WARNING)])
+def test_a_disk_with_less_than_a_tenth_free_is_a_warning(free: int, expected: Level) -> None:
+    assert doctor.disk(Usage(100, free)).level is expected
