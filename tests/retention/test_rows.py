@@ -6,7 +6,7 @@ import pytest
 
 from app.core.config import Config
 from app.core.enums import Overlap
-from app.maintenance import retention
+from app.maintenance import retention, tick_retention
 from app.store.db import Pool
 from tests.clock import SettableClock
 from tests.ledger.harness import MINUTE, Book, every
@@ -95,3 +95,54 @@ async def test_a_dry_run_counts_and_touches_nothing(book: Book) -> None:
     assert {one.kind: one.rows for one in told if one.rows} == {"ticks": 4}
     assert len(await book.ticks()) == 5
     assert await forgotten(book, config) == {"ticks": 4}
+
+
+async def test_the_last_successful_run_stays_beside_the_last_one(book: Book) -> None:
+    await book.open(every(1))
+    await book.ring_each(4)
+    await book.pool.execute(
+        "UPDATE runs SET created_at = scheduled_for - interval '9 days',"
+        " completed_at = scheduled_for - interval '9 days', status = 'failure'"
+    )
+    first, second = (await book.pool.fetch("SELECT execution_id FROM runs ORDER BY created_at"))[:2]
+    await book.pool.execute(
+        "UPDATE runs SET status = 'success' WHERE execution_id = ANY ($1)", [first[0], second[0]]
+    )
+
+    gone = await forgotten(book, keeping(run_days=7))
+
+    left = await book.pool.fetch("SELECT status, execution_id FROM runs ORDER BY created_at")
+    assert gone == {"runs": 2}
+    assert [row["status"] for row in left] == ["success", "failure"]
+    assert left[0]["execution_id"] == second[0]
+
+
+async def test_more_rows_than_a_batch_go_in_one_night(book: Book) -> None:
+    count = tick_retention.BATCH_ROWS + 1
+    await book.pool.execute(
+        "INSERT INTO worker_beats (worker, since, until, jumped)"
+        " SELECT 'w', $1::timestamptz - n * interval '1 s', $1, false FROM generate_series(1, $2::int) n",
+        book.clock() - 30 * DAY,
+        count,
+    )
+
+    assert await forgotten(book, keeping(beat_days=7)) == {"worker_beats": count}
+
+
+async def test_items_go_by_when_they_went_missing(book: Book) -> None:
+    now = book.clock()
+    for key, age, missing in (("there", 30, None), ("gone", 30, 20), ("just gone", 30, 2)):
+        await book.pool.execute(
+            "INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at,"
+            " missing_since, run_id) VALUES ('books', $1, '{}', '', $2, $2, $2, $3,"
+            " gen_random_uuid())",
+            key,
+            now - age * DAY,
+            None if missing is None else now - missing * DAY,
+        )
+
+    gone = await forgotten(book, keeping(item_days=7))
+
+    left = await book.pool.fetch("SELECT key FROM items ORDER BY key")
+    assert gone == {"items": 1}
+    assert [row["key"] for row in left] == ["just gone", "there"]
