@@ -121,7 +121,8 @@ async def test_more_rows_than_a_batch_go_in_one_night(book: Book) -> None:
     count = tick_retention.BATCH_ROWS + 1
     await book.pool.execute(
         "INSERT INTO worker_beats (worker, since, until, jumped)"
-        " SELECT 'w', $1::timestamptz - n * interval '1 s', $1, false FROM generate_series(1, $2::int) n",
+        " SELECT 'w', $1::timestamptz - n * interval '1 s', $1, false"
+        " FROM generate_series(1, $2::int) n",
         book.clock() - 30 * DAY,
         count,
     )

@@ -23,31 +23,74 @@ BODIES = """
 SELECT DISTINCT p.body_hash FROM raw_pages p JOIN runs r ON r.execution_id = p.execution_id
 WHERE r.org_id = $1
 """
-# Rows without an owner of their own that name the organisation, its schedules or its runs.
+# Rows without an owner of their own that name the organisation ($1: its id, $2: its name), its
+# schedules or its runs ($3): how they are counted, and how they are deleted.
 ELSEWHERE = {
-    "news_cursors": "source LIKE $1 || '/%'",
-    "health_states": "key LIKE 'collection:' || $1 || '%'",
-    "health_flips": "key LIKE 'collection:' || $1 || '%'",
-    "notifications": "org_id IS NULL"
-    " AND (position($2 IN title || ' ' || body) > 0 OR position($1 IN body) > 0)",
-    "metric_pending": "execution_id = ANY ($3::uuid[]) AND $1 <> '' AND $2 <> ''",
+    "news_cursors": (
+        "SELECT count(*) FROM news_cursors WHERE source LIKE $1 || '/%'",
+        "DELETE FROM news_cursors WHERE source LIKE $1 || '/%'",
+    ),
+    "health_states": (
+        "SELECT count(*) FROM health_states WHERE key LIKE 'collection:' || $1 || '%'",
+        "DELETE FROM health_states WHERE key LIKE 'collection:' || $1 || '%'",
+    ),
+    "health_flips": (
+        "SELECT count(*) FROM health_flips WHERE key LIKE 'collection:' || $1 || '%'",
+        "DELETE FROM health_flips WHERE key LIKE 'collection:' || $1 || '%'",
+    ),
+    "notifications": (
+        """
+        SELECT count(*) FROM notifications
+        WHERE org_id IS NULL
+          AND (position($2 IN title || ' ' || body) > 0 OR position($1 IN body) > 0)
+        """,
+        """
+        DELETE FROM notifications
+        WHERE org_id IS NULL
+          AND (position($2 IN title || ' ' || body) > 0 OR position($1 IN body) > 0)
+        """,
+    ),
+    "metric_pending": (
+        """
+        SELECT count(*) FROM metric_pending
+        WHERE execution_id = ANY ($3::uuid[]) AND $1 <> '' AND $2 <> ''
+        """,
+        """
+        DELETE FROM metric_pending
+        WHERE execution_id = ANY ($3::uuid[]) AND $1 <> '' AND $2 <> ''
+        """,
+    ),
 }
+# Bodies that no page of another owner has.
 NO_LONGER_USED = """
 DELETE FROM raw_bodies b WHERE b.hash = ANY ($1::bytea[])
   AND NOT EXISTS (SELECT FROM raw_pages p WHERE p.body_hash = b.hash)
 """
 # The large tables, in batches of which each is a transaction; the rest goes with the organisation.
-BATCHES = {
-    "raw_pages": "id IN (SELECT p.id FROM raw_pages p JOIN runs r USING (execution_id)"
-    " WHERE r.org_id = $1 LIMIT $2)",
-    "rejected_records": "id IN (SELECT p.id FROM rejected_records p"
-    " JOIN runs r USING (execution_id) WHERE r.org_id = $1 LIMIT $2)",
-    "run_events": "id IN (SELECT p.id FROM run_events p JOIN runs r USING (execution_id)"
-    " WHERE r.org_id = $1 LIMIT $2)",
-    "items": "id IN (SELECT id FROM items WHERE org_id = $1 LIMIT $2)",
-    "runs": "execution_id IN (SELECT execution_id FROM runs WHERE org_id = $1 LIMIT $2)",
-    "changes": "(position, id) IN (SELECT position, id FROM changes WHERE org_id = $1 LIMIT $2)",
-}
+BATCHES = (
+    """
+    DELETE FROM raw_pages WHERE id IN (
+      SELECT p.id FROM raw_pages p JOIN runs r USING (execution_id) WHERE r.org_id = $1 LIMIT $2)
+    """,
+    """
+    DELETE FROM rejected_records WHERE id IN (
+      SELECT p.id FROM rejected_records p JOIN runs r USING (execution_id)
+      WHERE r.org_id = $1 LIMIT $2)
+    """,
+    """
+    DELETE FROM run_events WHERE id IN (
+      SELECT p.id FROM run_events p JOIN runs r USING (execution_id) WHERE r.org_id = $1 LIMIT $2)
+    """,
+    "DELETE FROM items WHERE id IN (SELECT id FROM items WHERE org_id = $1 LIMIT $2)",
+    """
+    DELETE FROM runs WHERE execution_id IN (
+      SELECT execution_id FROM runs WHERE org_id = $1 LIMIT $2)
+    """,
+    """
+    DELETE FROM changes WHERE (position, id) IN (
+      SELECT position, id FROM changes WHERE org_id = $1 LIMIT $2)
+    """,
+)
 
 
 async def tables(connection: Pool | Connection) -> list[str]:
@@ -66,9 +109,8 @@ async def counts(pool: Pool, org_id: UUID, name: str, runs: Sequence[UUID]) -> d
             own = table == "collection_presets"
             count = OWN_PRESETS if own else f"SELECT count(*) FROM {table}"  # noqa: S608 - from the catalogue
             found[table] = await connection.fetchval(count)
-    for table, where in ELSEWHERE.items():
-        rows = f"SELECT count(*) FROM {table} WHERE {where}"  # noqa: S608 - constants
-        count = await pool.fetchval(rows, *_named(where, org_id, name, runs))
+    for table, (statement, _) in ELSEWHERE.items():
+        count = await pool.fetchval(statement, *_named(statement, org_id, name, runs))
         found[table] = found.get(table, 0) + count
     return {table: count for table, count in found.items() if count}
 
@@ -94,22 +136,20 @@ async def json_rows(pool: Pool, org_id: UUID, table: str) -> AsyncGenerator[list
 async def delete(pool: Pool, org_id: UUID, name: str, runs: Sequence[UUID]) -> None:
     """Delete everything of the organisation. Safe to run again after it was interrupted."""
     hashes = [row["body_hash"] for row in await pool.fetch(BODIES, org_id)]
-    for table, where in BATCHES.items():
-        statement = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - constants
+    for statement in BATCHES:
         while await pool.execute(statement, org_id, BATCH_ROWS) != "DELETE 0":
             pass
     await pool.execute(NO_LONGER_USED, hashes)
-    for table, where in ELSEWHERE.items():
-        statement = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - constants
-        await pool.execute(statement, *_named(where, org_id, name, runs))
+    for _, statement in ELSEWHERE.values():
+        await pool.execute(statement, *_named(statement, org_id, name, runs))
     await pool.execute("DELETE FROM schedules WHERE org_id = $1", org_id)
     await pool.execute("DELETE FROM organizations WHERE id = $1", org_id)
     # Written by the statements above, or by a worker that had not noticed yet.
     await pool.execute("DELETE FROM changes WHERE org_id = $1", org_id)
 
 
-def _named(where: str, org_id: UUID, name: str, runs: Sequence[UUID]) -> list[object]:
-    """The parameters that the condition uses, whose numbers begin with 1."""
-    if "$3" in where:
+def _named(statement: str, org_id: UUID, name: str, runs: Sequence[UUID]) -> list[object]:
+    """The parameters that the statement uses, whose numbers begin with 1."""
+    if "$3" in statement:
         return [str(org_id), name, list(runs)]
-    return [str(org_id), name] if "$2" in where else [str(org_id)]
+    return [str(org_id), name] if "$2" in statement else [str(org_id)]

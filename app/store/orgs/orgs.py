@@ -42,11 +42,22 @@ class Token:
     data: bool = False
 
 
-ORG = "SELECT id, name, limits, created_at, disabled_at FROM organizations"
-WITH_ORG = """
+# The fields of `Org`, in their order.
+BY_NAME = "SELECT id, name, limits, created_at, disabled_at FROM organizations WHERE name = $1"
+BY_ID = "SELECT id, name, limits, created_at, disabled_at FROM organizations WHERE id = $1"
+ORGS = "SELECT id, name, limits, created_at, disabled_at FROM organizations ORDER BY name"
+# The fields of `Token`: of one, on every request.
+WITH_ID = """
 SELECT t.id, t.org_id, o.name AS org, t.label, t.scope, t.hash, t.created_at, t.expires_at,
        t.revoked_at, t.last_used_at, o.disabled_at AS org_disabled_at, t.data
 FROM api_tokens t LEFT JOIN organizations o ON o.id = t.org_id
+WHERE t.id = $1
+"""
+TOKENS = """
+SELECT t.id, t.org_id, o.name AS org, t.label, t.scope, t.hash, t.created_at, t.expires_at,
+       t.revoked_at, t.last_used_at, o.disabled_at AS org_disabled_at, t.data
+FROM api_tokens t LEFT JOIN organizations o ON o.id = t.org_id
+WHERE t.org_id IS NOT DISTINCT FROM $1 ORDER BY t.created_at
 """
 ADD_ORG = """
 INSERT INTO organizations (id, name, limits, created_at) VALUES ($1, $2, '{}', $3)
@@ -71,7 +82,7 @@ async def create(pool: Pool | Connection, org_id: UUID, name: str, now: datetime
 
 async def by_name(pool: Pool | Connection, name: str) -> Org | None:
     """Return the organisation of that name; None if there is none."""
-    row = await pool.fetchrow(f"{ORG} WHERE name = $1", name)
+    row = await pool.fetchrow(BY_NAME, name)
     return None if row is None else Org(*row)
 
 
@@ -84,13 +95,13 @@ async def names(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, str]:
 
 async def one(pool: Pool | Connection, org_id: UUID) -> Org | None:
     """Return the organisation of that id; None if there is none."""
-    row = await pool.fetchrow(f"{ORG} WHERE id = $1", org_id)
+    row = await pool.fetchrow(BY_ID, org_id)
     return None if row is None else Org(*row)
 
 
 async def all_of(pool: Pool | Connection) -> list[Org]:
     """Return every organisation, by name."""
-    return [Org(*row) for row in await pool.fetch(f"{ORG} ORDER BY name")]
+    return [Org(*row) for row in await pool.fetch(ORGS)]
 
 
 async def set_disabled(pool: Pool | Connection, org_id: UUID, at: datetime | None) -> None:
@@ -124,16 +135,13 @@ async def add_token(pool: Pool | Connection, token: Token, by: str | None) -> No
 
 async def token(pool: Pool | Connection, token_id: UUID) -> Token | None:
     """Return one token with its organisation; None if there is none."""
-    row = await pool.fetchrow(f"{WITH_ORG} WHERE t.id = $1", token_id)
+    row = await pool.fetchrow(WITH_ID, token_id)
     return None if row is None else _token(row)
 
 
 async def tokens(pool: Pool | Connection, org_id: UUID | None) -> list[Token]:
     """Return the tokens of an organisation, or of the operator if it is None, oldest first."""
-    rows = await pool.fetch(
-        f"{WITH_ORG} WHERE t.org_id IS NOT DISTINCT FROM $1 ORDER BY t.created_at", org_id
-    )
-    return [_token(row) for row in rows]
+    return [_token(row) for row in await pool.fetch(TOKENS, org_id)]
 
 
 async def mark_used(pool: Pool | Connection, token_id: UUID, now: datetime) -> None:

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from app.store.db import Connection, Pool
-from app.store.reports.health_changes import STAMP
 from app.store.schedules import zones
 
 LOOK_BACK = timedelta(days=3)
@@ -53,13 +52,13 @@ class JobRow:
 
 # Every part is bounded by a LIMIT, so that the cost does not grow with a schedule's history. No
 # partition of ticks before $1 is read: `seen` tells whether the ticks after it are enough.
-FACTS = f"""
+FACTS = """
 SELECT s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,
        s.next_tick_at, s.created_at, s.zone_data,
        l.statuses, l.errors, l.breaches, l.ended, l.message, g.completed_at, o.started_at,
        t.outcomes, t.reasons, t.instants, t.counts, w.late, n.completed_at,
        q.names, q.statuses, q.kinds, q.messages, q.runs, q.ended, f.names, f.ended, h.ill_since,
-       {STAMP} AS stamp,
+       concat(s.xmin, ' ', h.ill_since) AS stamp,
        CASE WHEN s.version = 1 AND s.effective_from > $1 THEN 100 ELSE t.seen END AS seen
 FROM schedules s
 LEFT JOIN health_states h ON h.key = s.key AND h.ill
@@ -123,7 +122,7 @@ LEFT JOIN LATERAL (
                   AND p.source = k.source AND p.inserted + p.changed > 0)
     ORDER BY r.created_at DESC LIMIT 1) e ON true) f ON true
 WHERE s.org_id IS NULL AND s.retired_at IS NULL
-"""  # noqa: S608 - constant fragments
+"""
 ALL = f"{FACTS} ORDER BY s.key"
 SOME = f"{FACTS} AND s.key = ANY ($2::text[])"
 # The newest ticks and gaps of schedules that are not due often.
@@ -142,39 +141,41 @@ CROSS JOIN LATERAL (
          WHERE schedule_id = s.id ORDER BY first_tick DESC LIMIT 10)) AS newest) t
 """
 
-_FAILED = (
-    "r.status IN ('failure', 'timed_out', 'lost') AND r.error_type IS DISTINCT FROM 'local_network'"
-)
-_NEWEST = """
-FROM runs r WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL ORDER BY r.created_at DESC
-"""
-
 # A collection is judged by fewer facts than a job: its due time, and its last three finished runs
 # and their sources. The older two are only read if the newest one was not a success.
-STATE = f"""
-CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
-       SELECT FROM organizations o WHERE o.id = s.org_id AND o.disabled_at IS NOT NULL)
-       THEN 'paused'
-     WHEN s.due_at < $1::timestamptz - greatest(
-            interval '1 minute',
-            (s.policies ->> 'misfire_grace_seconds')::float8 * interval '1 second')
-       THEN 'overdue'
-     ELSE coalesce((
-       SELECT CASE WHEN {_FAILED} AND (
-                SELECT bool_and(failed)
-                FROM (SELECT {_FAILED} AS failed {_NEWEST} LIMIT 3) AS newest) THEN 'failing'
-              WHEN r.status = 'partial_failure' AND EXISTS (
-                SELECT FROM (SELECT r.execution_id {_NEWEST} LIMIT 3) AS newest
-                JOIN run_sources q ON q.execution_id = newest.execution_id
-                WHERE q.status = 'failure' AND q.error_kind IS DISTINCT FROM 'local_network'
-                GROUP BY q.source HAVING count(*) = 3) THEN 'failing'
-              ELSE 'healthy' END
-       {_NEWEST} LIMIT 1), 'not_started')
-END
-"""  # noqa: S608 - constant fragments
-JUDGED = "s.org_id IS NOT NULL AND s.next_tick_at IS NOT NULL"
-LAST_ERROR = f"(SELECT r.error_message {_NEWEST} LIMIT 1)"
-COUNTED = f"SELECT {STATE} AS state, count(*) FROM schedules s WHERE {JUDGED} GROUP BY state"  # noqa: S608 - constant fragments
+# JUDGED_COLLECTIONS in `org_alerts` has the same states.
+COUNTED = """
+SELECT state, count(*)
+FROM (SELECT CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
+              SELECT FROM organizations o WHERE o.id = s.org_id AND o.disabled_at IS NOT NULL)
+              THEN 'paused'
+            WHEN s.due_at < $1::timestamptz - greatest(
+                   interval '1 minute',
+                   (s.policies ->> 'misfire_grace_seconds')::float8 * interval '1 second')
+              THEN 'overdue'
+            ELSE coalesce((
+              SELECT CASE WHEN r.status IN ('failure', 'timed_out', 'lost')
+                       AND r.error_type IS DISTINCT FROM 'local_network' AND (
+                       SELECT bool_and(failed)
+                       FROM (SELECT r.status IN ('failure', 'timed_out', 'lost')
+                               AND r.error_type IS DISTINCT FROM 'local_network' AS failed
+                             FROM runs r
+                             WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+                             ORDER BY r.created_at DESC LIMIT 3) AS newest) THEN 'failing'
+                     WHEN r.status = 'partial_failure' AND EXISTS (
+                       SELECT FROM (SELECT r.execution_id FROM runs r
+                                    WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+                                    ORDER BY r.created_at DESC LIMIT 3) AS newest
+                       JOIN run_sources q ON q.execution_id = newest.execution_id
+                       WHERE q.status = 'failure' AND q.error_kind IS DISTINCT FROM 'local_network'
+                       GROUP BY q.source HAVING count(*) = 3) THEN 'failing'
+                     ELSE 'healthy' END
+              FROM runs r
+              WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+              ORDER BY r.created_at DESC LIMIT 1), 'not_started') END AS state
+      FROM schedules s WHERE s.org_id IS NOT NULL AND s.next_tick_at IS NOT NULL) AS judged
+GROUP BY state
+"""
 
 
 async def facts(pool: Pool, now: datetime, keys: Sequence[str] | None = None) -> list[JobRow]:

@@ -2,13 +2,14 @@
 
 from app.store.db import Pool
 
-# Cheap beside the facts. A schedule's row changes with each decision, edit and pause.
-STAMP = "concat(s.xmin, ' ', h.ill_since)"
-STAMPS = f"""
-SELECT s.key, {STAMP}
+# The stamp of each job, as the facts have it. Cheap beside them: a schedule's row changes with
+# each decision, edit and pause.
+STAMPS = """
+SELECT s.key, concat(s.xmin, ' ', h.ill_since)
 FROM schedules s LEFT JOIN health_states h ON h.key = s.key AND h.ill
 WHERE s.org_id IS NULL AND s.retired_at IS NULL
-"""  # noqa: S608 - constant fragments
+"""
+# What happened to runs since is read from here.
 LAST_EVENT = "SELECT coalesce(max(id), 0) FROM run_events"
 
 # Jobs whose runs began, ended or were queued again. A worker publishes the ends of its own runs.

@@ -22,21 +22,26 @@ class RetentionRule:
     count: str
 
 
-def _kind(name: str, setting: str, key: str, old: str) -> RetentionRule:
-    """Build the statements for rows of table `name`, primary key `key`, that match `old`."""
-    alias = f"{name} AS r"
-    return RetentionRule(
-        name=name,
-        setting=setting,
-        batch=f"DELETE FROM {name} WHERE {key} IN (SELECT r.{key} FROM {alias}"  # noqa: S608 - constant fragments
-        f" WHERE {old} LIMIT $2 FOR UPDATE SKIP LOCKED)",
-        count=f"SELECT count(*) FROM {alias} WHERE {old}",  # noqa: S608 - constant fragments
-    )
-
+# The statements of the rules: DELETE_… deletes at most $2 of the rows that are older than $1, and
+# COUNT_… counts them, by the same condition.
 
 # Keeps the last finished and the last successful run of each schedule, which health reads.
-RUN = """
-r.created_at < $1 AND r.completed_at < $1 AND r.status NOT IN ('queued', 'running')
+DELETE_RUNS = """
+DELETE FROM runs WHERE execution_id IN (
+  SELECT r.execution_id FROM runs AS r
+  WHERE r.created_at < $1 AND r.completed_at < $1 AND r.status NOT IN ('queued', 'running')
+  AND (r.schedule_id IS NULL OR (
+    r.execution_id <> (SELECT n.execution_id FROM runs n
+      WHERE n.schedule_id = r.schedule_id AND n.completed_at IS NOT NULL
+      ORDER BY n.created_at DESC LIMIT 1)
+    AND r.execution_id IS DISTINCT FROM (SELECT n.execution_id FROM runs n
+      WHERE n.schedule_id = r.schedule_id AND n.status = 'success'
+      ORDER BY n.created_at DESC LIMIT 1)))
+  LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+COUNT_RUNS = """
+SELECT count(*) FROM runs AS r
+WHERE r.created_at < $1 AND r.completed_at < $1 AND r.status NOT IN ('queued', 'running')
 AND (r.schedule_id IS NULL OR (
   r.execution_id <> (SELECT n.execution_id FROM runs n
     WHERE n.schedule_id = r.schedule_id AND n.completed_at IS NOT NULL
@@ -46,20 +51,73 @@ AND (r.schedule_id IS NULL OR (
     ORDER BY n.created_at DESC LIMIT 1)))
 """
 
+# By when they were rejected.
+DELETE_REJECTED = """
+DELETE FROM rejected_records WHERE id IN (
+  SELECT r.id FROM rejected_records AS r
+  WHERE r.created_at < $1
+  LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+COUNT_REJECTED = "SELECT count(*) FROM rejected_records AS r WHERE r.created_at < $1"
+
 # Keeps heartbeats that undecided ticks still depend on.
-BEAT = """
-r.until < $1 AND r.until < coalesce(
+DELETE_BEATS = """
+DELETE FROM worker_beats WHERE id IN (
+  SELECT r.id FROM worker_beats AS r
+  WHERE r.until < $1 AND r.until < coalesce(
+    (SELECT min(evaluated_through) FROM schedules WHERE due_at IS NOT NULL), $1)
+  LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+COUNT_BEATS = """
+SELECT count(*) FROM worker_beats AS r
+WHERE r.until < $1 AND r.until < coalesce(
   (SELECT min(evaluated_through) FROM schedules WHERE due_at IS NOT NULL), $1)
 """
 
+# By their kick-off, whenever they were collected.
+DELETE_EVENTS = """
+DELETE FROM odds_events WHERE id IN (
+  SELECT r.id FROM odds_events AS r
+  WHERE r.kickoff < $1
+  LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+COUNT_EVENTS = "SELECT count(*) FROM odds_events AS r WHERE r.kickoff < $1"
+
+# By when they were published.
+DELETE_ARTICLES = """
+DELETE FROM articles WHERE id IN (
+  SELECT r.id FROM articles AS r
+  WHERE r.published_at < $1
+  LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+COUNT_ARTICLES = "SELECT count(*) FROM articles AS r WHERE r.published_at < $1"
+
+# By their last update.
+DELETE_STORIES = """
+DELETE FROM stories WHERE id IN (
+  SELECT r.id FROM stories AS r
+  WHERE r.told_at < $1
+  LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+COUNT_STORIES = "SELECT count(*) FROM stories AS r WHERE r.told_at < $1"
+
+# By when their listing no longer had them: one that is listed stays.
+DELETE_ITEMS = """
+DELETE FROM items WHERE id IN (
+  SELECT r.id FROM items AS r
+  WHERE r.missing_since < $1
+  LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+COUNT_ITEMS = "SELECT count(*) FROM items AS r WHERE r.missing_since < $1"
+
 RETENTION_RULES = (
-    _kind("runs", "run_days", "execution_id", RUN),
-    _kind("rejected_records", "rejected_days", "id", "r.created_at < $1"),
-    _kind("worker_beats", "beat_days", "id", BEAT),
-    _kind("odds_events", "odds_event_days", "id", "r.kickoff < $1"),
-    _kind("articles", "article_days", "id", "r.published_at < $1"),
-    _kind("stories", "story_days", "id", "r.told_at < $1"),
-    _kind("items", "item_days", "id", "r.missing_since < $1"),
+    RetentionRule("runs", "run_days", DELETE_RUNS, COUNT_RUNS),
+    RetentionRule("rejected_records", "rejected_days", DELETE_REJECTED, COUNT_REJECTED),
+    RetentionRule("worker_beats", "beat_days", DELETE_BEATS, COUNT_BEATS),
+    RetentionRule("odds_events", "odds_event_days", DELETE_EVENTS, COUNT_EVENTS),
+    RetentionRule("articles", "article_days", DELETE_ARTICLES, COUNT_ARTICLES),
+    RetentionRule("stories", "story_days", DELETE_STORIES, COUNT_STORIES),
+    RetentionRule("items", "item_days", DELETE_ITEMS, COUNT_ITEMS),
 )
 
 OLD_TICKS = """

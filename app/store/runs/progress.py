@@ -97,9 +97,12 @@ RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_c
           inserted, changed, counts, coverage, errors
 """
 
-# The source's row, if this attempt still holds the run, whose row is locked or changed first.
-_WRITE = """
-, written AS (
+# The source's row, if this attempt still holds the run, whose row is locked first.
+WRITE = """
+WITH mine AS (
+  SELECT execution_id FROM runs
+  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running' FOR NO KEY UPDATE
+), written AS (
   UPDATE run_sources s
   SET status = $4, partitions = $5, partitions_failed = $6, pages = $7,
       records = $8, inserted = $9, changed = $10, unchanged = $11, rejected = $12, requests = $13,
@@ -111,24 +114,25 @@ _WRITE = """
 SELECT count(*) FROM mine
 """
 
-WRITE = f"""
-WITH mine AS (
-  SELECT execution_id FROM runs
-  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running' FOR NO KEY UPDATE
-)
-{_WRITE}
-"""  # noqa: S608 - constant fragments
-
-WRITE_AND_ADD = f"""
+# As WRITE, and in the same statement add counts to those of the run.
+WRITE_AND_ADD = """
 WITH mine AS (
   UPDATE runs SET stats = stats || coalesce((
     SELECT jsonb_object_agg(key, coalesce((stats ->> key)::bigint, 0) + value::bigint)
-    FROM jsonb_each_text($25)), '{{}}')
+    FROM jsonb_each_text($25)), '{}')
   WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
   RETURNING execution_id
+), written AS (
+  UPDATE run_sources s
+  SET status = $4, partitions = $5, partitions_failed = $6, pages = $7,
+      records = $8, inserted = $9, changed = $10, unchanged = $11, rejected = $12, requests = $13,
+      retries = $14, bytes = $15, throttled_ms = $16, duration_seconds = $17, error_kind = $18,
+      error_message = $19, errors = $20, done = $21, done_counts = $22, counts = $23,
+      coverage = $24
+  FROM mine WHERE s.execution_id = mine.execution_id AND source = $3
 )
-{_WRITE}
-"""  # noqa: S608 - constant fragments
+SELECT count(*) FROM mine
+"""
 
 FENCE = """
 UPDATE runs SET stats = stats || coalesce((

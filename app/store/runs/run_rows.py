@@ -96,23 +96,19 @@ SELECT execution_id, $7, 'deferred', 1, $11 FROM requested WHERE $10::timestampt
 """
 
 # Under the overlap policy `queue_one`: the older run first, and one at a time.
-_NOT_BLOCKED = """
-  NOT EXISTS (
-    SELECT 1 FROM schedules s JOIN runs o ON o.schedule_id = s.id
-    WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
-      AND o.execution_id <> runs.execution_id
-      AND (o.status = 'running'
-           OR (o.status = 'queued' AND o.scheduled_for < runs.scheduled_for)))
-"""
-
-CLAIM = f"""
+CLAIM = """
 WITH claimed AS (
   UPDATE runs SET status = 'running', lease_epoch = lease_epoch + 1,
                   lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second',
                   worker = $2, started_at = coalesce(started_at, $3), not_before = NULL
   WHERE execution_id = $1 AND status = 'queued' AND coalesce(not_before, $3) <= $3
     AND ($5 OR losses + suspicions = 0)
-    AND {_NOT_BLOCKED}
+    AND NOT EXISTS (
+      SELECT 1 FROM schedules s JOIN runs o ON o.schedule_id = s.id
+      WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
+        AND o.execution_id <> runs.execution_id
+        AND (o.status = 'running'
+             OR (o.status = 'queued' AND o.scheduled_for < runs.scheduled_for)))
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
             scheduled_for, trigger, started_at, requested_by, deferrals, org_id, retries
 ), logged AS (
@@ -123,7 +119,7 @@ SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seco
        c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at,
        c.org_id, c.retries
 FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
-"""  # noqa: S608 - constant fragments
+"""
 
 # A manual run that a worker executes at once: requested and claimed. It returns what CLAIM does.
 # Its limits are those of the schedule $10, as far as they are numbers within the policies' bounds.
@@ -260,23 +256,34 @@ WITH found AS (
 SELECT execution_id, job, attempt, status FROM moved
 """
 
-WAITING = f"""
+# Queued runs that Redis may have lost, without those that `queue_one` blocks.
+WAITING = """
 SELECT execution_id, job, attempt FROM runs
 WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
   AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NULL
-  AND {_NOT_BLOCKED}
+  AND NOT EXISTS (
+    SELECT 1 FROM schedules s JOIN runs o ON o.schedule_id = s.id
+    WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
+      AND o.execution_id <> runs.execution_id
+      AND (o.status = 'running'
+           OR (o.status = 'queued' AND o.scheduled_for < runs.scheduled_for)))
 ORDER BY queued_at LIMIT $2
-"""  # noqa: S608 - constant fragments
+"""
 
 # Paginated, because there may be a hundred thousand.
-WAITING_OF_ORGS = f"""
+WAITING_OF_ORGS = """
 SELECT execution_id, job, attempt, queued_at FROM runs
 WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
   AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NOT NULL
   AND (queued_at, execution_id) > ($4, $5)
-  AND {_NOT_BLOCKED}
+  AND NOT EXISTS (
+    SELECT 1 FROM schedules s JOIN runs o ON o.schedule_id = s.id
+    WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
+      AND o.execution_id <> runs.execution_id
+      AND (o.status = 'running'
+           OR (o.status = 'queued' AND o.scheduled_for < runs.scheduled_for)))
 ORDER BY queued_at, execution_id LIMIT $2
-"""  # noqa: S608 - constant fragments
+"""
 
 REQUEUE = """
 WITH again AS (
