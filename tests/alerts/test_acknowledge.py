@@ -195,6 +195,7 @@ async def test_the_commands_list_acknowledge_and_release(
 
     refused = await tell("acknowledge", "poll", "--note", "x", "--until", "2020-01-01")
     done = await tell("acknowledge", "poll", "--note", "known", "--until", "2999-01-01")
+    await pool.execute("UPDATE health_states SET ill_since = '2020-01-01T00:00:00Z'")
     listed = await tell("alerts", "--json")
     released = await tell("unacknowledge", "poll")
 
@@ -203,6 +204,7 @@ async def test_the_commands_list_acknowledge_and_release(
     assert done.stdout == "no reminder of poll is sent until 2999-01-01 00:00:00 UTC\n"
     assert (alert["job"], alert["reason"], alert["note"]) == ("poll", "overdue", "known")
     assert alert["until"].startswith("2999-01-01")
+    assert alert["since"].startswith("2020-01-01")
     assert released.exit_code == 0
     actions = [row[0] for row in await pool.fetch("SELECT action FROM audit_log ORDER BY id")]
     assert actions == ["snooze", "unacknowledge"]

@@ -76,9 +76,11 @@ async def test_runs_are_exported_by_their_time(visitor: Visitor, org: Org, pool:
 
     first = [json.loads(x) for x in (await exported(visitor, "runs", format="jsonl")).iter_lines()]
     later = await exported(visitor, "runs", format="jsonl", since=since)
+    before = await exported(visitor, "runs", format="jsonl", until=since)
     rest = await exported(visitor, "runs", format="jsonl", after=first[0]["cursor"])
 
     assert [row["id"] for row in first] == [str(run) for run in runs]
+    assert [json.loads(line)["id"] for line in before.text.splitlines()] == [str(runs[0])]
     assert later.text == rest.text
     assert len(later.text.splitlines()) == 2
 

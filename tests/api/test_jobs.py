@@ -169,6 +169,49 @@ async def test_runs_of_all_are_paged_and_filtered(
     assert (await had(operator, f"{RUNS}?status=success"))["runs"] == []
 
 
+async def test_runs_of_all_are_filtered_by_status_trigger_source_and_time(
+    operator: Visitor, pool: Pool
+) -> None:
+    old, new = [UUID((await done(operator, f"{JOBS}/run", 202))["run_id"]) for _ in range(2)]
+    await pool.execute(
+        "UPDATE runs SET created_at = $2, trigger = 'backfill', status = 'success',"
+        " completed_at = $2 WHERE execution_id = $1",
+        old,
+        NOON - 3 * HOUR,
+    )
+    await pool.execute(
+        "INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed,"
+        " pages, records, inserted, changed, unchanged, rejected, requests, retries, bytes,"
+        " throttled_ms, duration_seconds) VALUES ($1, 'asknews_news', 'success', 1, 0, 0, 0, 0, 0,"
+        " 0, 0, 0, 0, 0, 0, 0)",
+        old,
+    )
+    border = (NOON - HOUR).isoformat().replace("+00:00", "Z")
+
+    async def ids(query: str) -> list[UUID]:
+        return [UUID(run["id"]) for run in (await had(operator, f"{RUNS}?{query}"))["runs"]]
+
+    assert await ids("trigger=backfill") == [old]
+    assert await ids("trigger=manual") == [new]
+    assert await ids("status=success") == [old]
+    assert await ids("source=asknews_news") == [old]
+    assert await ids(f"until={border}") == [old]
+    assert await ids(f"since={border}") == [new]
+
+
+async def test_a_retry_is_located_and_a_problem_is_not_cached(
+    operator: Visitor, pool: Pool
+) -> None:
+    run_id = (await done(operator, f"{JOBS}/run", 202))["run_id"]
+    await pool.execute("UPDATE runs SET status = 'failure', completed_at = now()")
+
+    retried = await operator("POST", f"{RUNS}/{run_id}/retry")
+    unknown = await operator("GET", f"{RUNS}/{UUID(int=1)}")
+
+    assert retried.headers["location"] == f"{RUNS}/{retried.json()['run_id']}"
+    assert unknown.headers["cache-control"] == "no-store"
+
+
 async def test_a_backfill_is_planned_started_read_and_stopped(operator: Visitor) -> None:
     span = {"job": JOB, "since": (NOON - 5 * HOUR).isoformat(), "until": (NOON - HOUR).isoformat()}
     planned = await done(operator, BACKFILLS, 202, **span, plan=True)

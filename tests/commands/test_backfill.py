@@ -203,6 +203,20 @@ async def test_only_the_missing_are_run(
     assert told["total"] == 2
 
 
+async def test_a_backfill_has_its_concurrency_and_the_list_its_limit(
+    house: WorkerContext, tell_json: TellJson, minute: datetime
+) -> None:
+    async with executing(house):
+        await tell_json("backfill", *stretch(minute, 2), "--yes", "--concurrency", "2")
+        await tell_json("backfill", *stretch(minute, 3), "--yes", "--name", "second")
+
+    listed = await tell_json("backfills", "--limit", "1")
+
+    rows = await house.pool.fetch("SELECT concurrency FROM backfills ORDER BY id")
+    assert [row["concurrency"] for row in rows] == [2, 1]
+    assert [row["name"] for row in listed] == ["second"]
+
+
 async def test_runs_that_fail_are_told_by_the_exit_code(
     house: WorkerContext, tell_json: TellJson, minute: datetime
 ) -> None:

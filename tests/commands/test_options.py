@@ -15,10 +15,13 @@ from app.health import keys
 from app.health.facts import WorkerFacts
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
+from app.orgs import tokens
 from app.runs import log
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
+from app.store import tenancy
 from app.store.db import Pool
+from app.store.orgs import webhooks
 from tests import worker_harness
 from tests.collections import harness
 from tests.commands.conftest import Tell, TellJson
@@ -228,6 +231,21 @@ async def test_verify_ends_with_1_if_a_tick_has_no_outcome_and_all_counts_again(
     assert counted["unaccounted"] == deleted
     assert (printed.exit_code, f"unaccounted: {deleted}" in printed.output) == (1, True)
     assert "no outcome for " in printed.output
+
+
+async def test_verify_prints_what_became_of_the_changes_for_webhooks(
+    tell: Tell, pool: Pool
+) -> None:
+    without = await tell("verify")
+    org_id = await tokens.create_org(pool, "Acme", await now_of(pool))
+    async with tenancy.org_transaction(pool, org_id) as connection:
+        webhook = (uuid4(), "https://acme.example/in", b"sealed")
+        await webhooks.add(connection, org_id, webhook, await now_of(pool), "ada")
+
+    printed = words_of((await tell("verify")).output)
+
+    assert "webhooks" not in without.output
+    assert "1 webhooks, changes delivered: 0, waiting: 0, undelivered: 0" in printed
 
 
 async def test_export_to_the_standard_output_is_not_described(tell: Tell, pool: Pool) -> None:

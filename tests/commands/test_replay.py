@@ -58,3 +58,24 @@ async def test_what_is_not_there_is_refused_with_what_there_is(tell: Tell) -> No
     assert "bet9ja" in str(nobody.exception)
     assert "source:wares" in str(nobody.exception)
     assert isinstance(gone.exception, BadRecipe)
+
+
+async def test_a_dry_run_writes_nothing_and_a_replay_only_after_a_yes(
+    house: WorkerContext, tell: Tell, tell_json: TellJson
+) -> None:
+    await worker_harness.perform(house)
+    await house.pool.execute("UPDATE odds_prices SET price = 999")
+    await house.pool.execute("UPDATE odds_events SET fingerprint = NULL")
+    wrong = "SELECT count(*) FROM odds_prices p JOIN odds_events e ON e.id = p.event_id"
+    wrong += " WHERE price = 999 AND platform = 'bet9ja'"
+    before = await house.pool.fetchval(wrong)
+
+    dry = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
+    await tell("replay", "bet9ja", "--since", "1d", answer="n\n")
+    untouched = await house.pool.fetchval(wrong)
+    done = await tell_json("replay", "bet9ja", "--since", "1d", "--yes")
+
+    assert before == untouched > 0
+    assert dry["changed"] > 0
+    assert (dry["run_id"], done["run_id"] is None) == (None, False)
+    assert await house.pool.fetchval(wrong) == 0

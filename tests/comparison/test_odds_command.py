@@ -88,6 +88,25 @@ async def test_a_price_not_seen_for_two_intervals_is_stale_and_a_listing_makes_i
     quotes = [m["markets"][0]["outcomes"][0]["quotes"][0] for m in (before, after)]
     assert [quote["stale"] for quote in quotes] == [True, False]
     assert before["markets"][0]["outcomes"][0]["best"] is None
+    assert {market["market"] for market in before["markets"]} == {"1x2"}
+    assert f"{HOME.price}?" not in await told()
+
+
+async def test_a_stale_price_is_marked_and_not_the_best(pool: Pool, now: datetime) -> None:
+    await keep(pool, now - timedelta(minutes=11), to_come(now, "betpawa"))
+
+    printed = await told()
+
+    assert f"{HOME.price}?" in printed
+    assert f"*{HOME.price}" not in printed
+
+
+async def test_a_site_with_home_and_away_swapped_is_named(pool: Pool, now: datetime) -> None:
+    match = to_come(now, "betpawa")
+    await keep(pool, now, match, replace(match, platform="sportybet"))
+    await keep(pool, now, replace(match, platform="bet9ja", home=match.away, away=match.home))
+
+    assert "home and away are swapped, not compared: " in await told()
 
 
 async def test_matches_are_filtered_by_competition_kick_off_and_number(

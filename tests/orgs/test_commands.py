@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -98,6 +99,22 @@ async def test_a_limit_of_its_own_is_listed_and_can_be_taken_back(
     without = json.loads(app(environment, "org", "list", "--json").stdout)[0]
 
     assert (with_it["limits"], without["limits"]) == ({"max_pages": 2000.0}, {})
+
+
+async def test_a_deleted_organisation_is_exported_first_if_a_file_is_named(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    app(environment, "org", "create", "Acme")
+    app(environment, "token", "create", "--org", "Acme", "--label", "nightly")
+    file = tmp_path / "acme.zip"
+
+    done = app(environment, "org", "delete", "Acme", "--yes", "--export", str(file))
+    again = app(environment, "org", "delete", "Acme", "--yes")
+
+    with zipfile.ZipFile(file) as exported:
+        text = b"".join(exported.read(name) for name in exported.namelist())
+    assert (done.returncode, again.returncode) == (0, 2)
+    assert b"nightly" in text
 
 
 @pytest.mark.parametrize(

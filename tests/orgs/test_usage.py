@@ -52,6 +52,7 @@ async def test_the_operator_sees_the_same_on_the_command_line(
     environment: dict[str, str], org: Org, pool: Pool
 ) -> None:
     await had_item(pool, org, NOON)
+    await had_run(pool, org, NOON)
 
     report = json.loads(app(environment, "org", "usage", "Acme", "--json").stdout)
     table = app(environment, "org", "usage", "Acme").stdout
@@ -60,4 +61,6 @@ async def test_the_operator_sees_the_same_on_the_command_line(
     lines = {line["name"]: line["used"] for line in report["limits"]}
     assert lines["max_rows"] == 1
     assert "max_stored_mb" in table
+    assert "month" in table
+    assert report["months"][0]["month"] in table
     assert listed[0]["rows"] == 1
