@@ -56,7 +56,7 @@ async def delete(
     await admin.disable(pool, found, now)
     runs = await store.run_ids(pool, found.id)
     before = await _counts(pool, redis, found, runs)
-    await store.delete(pool, found.id, found.name, runs)
+    await store.delete(pool, found.id, runs)
     keys = await _keys(redis, found.id, runs)
     if keys:
         await redis.delete(*keys)
@@ -68,7 +68,7 @@ async def delete(
 
 
 async def _counts(pool: Pool, redis: Redis, found: Org, runs: Sequence[UUID]) -> dict[str, int]:
-    rows = await store.counts(pool, found.id, found.name, runs)
+    rows = await store.counts(pool, found.id, runs)
     keys = len(await _keys(redis, found.id, runs)) + len(await _queued(redis, found.id, runs))
     return rows | ({"redis": keys} if keys else {})
 

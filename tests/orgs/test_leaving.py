@@ -36,7 +36,7 @@ async def furnished(pool: Pool, redis: ArqRedis, name: str) -> UUID:
     await pool.execute(
         "INSERT INTO notifications (channel, title, body, created_at, next_try_at, attempts)"
         " VALUES ('c', $1, '', $2, $2, 0)",
-        f"collection of {name} is failing",
+        f"collection:{org} is failing",
         NOW,
     )
     await pool.execute(
@@ -65,7 +65,7 @@ async def test_nothing_is_left_of_it_and_everything_of_the_others(
     leaver, other = [await furnished(pool, redis, name) for name in ("Leaver", "Other")]
     await furnish_rows(pool, None, None)
     found = await admin.find(pool, leaver)
-    others = await store.counts(pool, other, "Other", await store.run_ids(pool, other))
+    others = await store.counts(pool, other, await store.run_ids(pool, other))
     house = {table: await house_rows(pool, table) for table in ("items", "runs", "schedules")}
     if interrupted:
         await pool.execute("DELETE FROM items WHERE org_id = $1", leaver)
@@ -89,12 +89,27 @@ async def test_nothing_is_left_of_it_and_everything_of_the_others(
     assert left.pop(b"total") == sum(left.values())
     assert len(left) == 1
     assert str(leaver) not in str(await redis.keys("*"))  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
-    assert await store.counts(pool, other, "Other", await store.run_ids(pool, other)) == others
+    assert await store.counts(pool, other, await store.run_ids(pool, other)) == others
     assert {table: await house_rows(pool, table) for table in house} == house
 
 
 async def house_rows(pool: Pool, table: str) -> int:
     return await pool.fetchval(f"SELECT count(*) FROM {table} WHERE org_id IS NULL")  # noqa: S608 - our own
+
+
+async def test_alerts_of_the_operator_with_the_letters_of_its_name_stay(
+    pool: Pool, redis: ArqRedis
+) -> None:
+    leaver = await furnish(pool, "news")
+    await pool.execute(
+        "INSERT INTO notifications (channel, title, body, created_at, next_try_at, attempts)"
+        " VALUES ('c', 'poll_news is failing', 'poll_news: failing since noon.', $1, $1, 0)",
+        NOW,
+    )
+
+    await leaving.delete(pool, redis, await admin.find(pool, leaver), NOW)
+
+    assert await pool.fetchval("SELECT title FROM notifications") == "poll_news is failing"
 
 
 async def test_a_body_that_another_has_too_stays(pool: Pool, redis: ArqRedis) -> None:
@@ -124,7 +139,7 @@ async def test_the_export_has_every_row_and_no_secret(
             name.removesuffix(".jsonl"): [json.loads(x) for x in archive.read(name).splitlines()]
             for name in archive.namelist()
         }
-    counts = await store.counts(pool, org, "Leaver", [])
+    counts = await store.counts(pool, org, [])
     counts["notifications"] -= 1  # one of the operator, which names it
     assert {table: len(rows) for table, rows in tables.items() if rows} == written
     assert written == {t: n for t, n in counts.items() if t not in store.ELSEWHERE or t in TABLES}

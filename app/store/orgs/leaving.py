@@ -23,8 +23,8 @@ BODIES = """
 SELECT DISTINCT p.body_hash FROM raw_pages p JOIN runs r ON r.execution_id = p.execution_id
 WHERE r.org_id = $1
 """
-# Rows without an owner of their own that name the organisation ($1: its id, $2: its name), its
-# schedules or its runs ($3): how they are counted, and how they are deleted.
+# Rows without an owner of their own that name the organisation ($1: its id), its schedules or its
+# runs ($2): how they are counted, and how they are deleted.
 ELSEWHERE = {
     "news_cursors": (
         "SELECT count(*) FROM news_cursors WHERE source LIKE $1 || '/%'",
@@ -41,23 +41,21 @@ ELSEWHERE = {
     "notifications": (
         """
         SELECT count(*) FROM notifications
-        WHERE org_id IS NULL
-          AND (position($2 IN title || ' ' || body) > 0 OR position($1 IN body) > 0)
+        WHERE org_id IS NULL AND position($1 IN title || ' ' || body) > 0
         """,
         """
         DELETE FROM notifications
-        WHERE org_id IS NULL
-          AND (position($2 IN title || ' ' || body) > 0 OR position($1 IN body) > 0)
+        WHERE org_id IS NULL AND position($1 IN title || ' ' || body) > 0
         """,
     ),
     "metric_pending": (
         """
         SELECT count(*) FROM metric_pending
-        WHERE execution_id = ANY ($3::uuid[]) AND $1 <> '' AND $2 <> ''
+        WHERE execution_id = ANY ($2::uuid[]) AND $1 <> ''
         """,
         """
         DELETE FROM metric_pending
-        WHERE execution_id = ANY ($3::uuid[]) AND $1 <> '' AND $2 <> ''
+        WHERE execution_id = ANY ($2::uuid[]) AND $1 <> ''
         """,
     ),
 }
@@ -98,7 +96,7 @@ async def tables(connection: Pool | Connection) -> list[str]:
     return [row["relname"] for row in await connection.fetch(TABLES)]
 
 
-async def counts(pool: Pool, org_id: UUID, name: str, runs: Sequence[UUID]) -> dict[str, int]:
+async def counts(pool: Pool, org_id: UUID, runs: Sequence[UUID]) -> dict[str, int]:
     """Return how many rows each table has of the organisation, without tables that have none.
 
     `runs`: the ids of its runs, also of those that were deleted.
@@ -110,7 +108,7 @@ async def counts(pool: Pool, org_id: UUID, name: str, runs: Sequence[UUID]) -> d
             count = OWN_PRESETS if own else f"SELECT count(*) FROM {table}"  # noqa: S608 - from the catalogue
             found[table] = await connection.fetchval(count)
     for table, (statement, _) in ELSEWHERE.items():
-        count = await pool.fetchval(statement, *_named(statement, org_id, name, runs))
+        count = await pool.fetchval(statement, *_named(statement, org_id, runs))
         found[table] = found.get(table, 0) + count
     return {table: count for table, count in found.items() if count}
 
@@ -133,7 +131,7 @@ async def json_rows(pool: Pool, org_id: UUID, table: str) -> AsyncGenerator[list
             yield [row["line"] for row in rows]
 
 
-async def delete(pool: Pool, org_id: UUID, name: str, runs: Sequence[UUID]) -> None:
+async def delete(pool: Pool, org_id: UUID, runs: Sequence[UUID]) -> None:
     """Delete everything of the organisation. Safe to run again after it was interrupted."""
     hashes = [row["body_hash"] for row in await pool.fetch(BODIES, org_id)]
     for statement in BATCHES:
@@ -141,15 +139,13 @@ async def delete(pool: Pool, org_id: UUID, name: str, runs: Sequence[UUID]) -> N
             pass
     await pool.execute(NO_LONGER_USED, hashes)
     for _, statement in ELSEWHERE.values():
-        await pool.execute(statement, *_named(statement, org_id, name, runs))
+        await pool.execute(statement, *_named(statement, org_id, runs))
     await pool.execute("DELETE FROM schedules WHERE org_id = $1", org_id)
     await pool.execute("DELETE FROM organizations WHERE id = $1", org_id)
     # Written by the statements above, or by a worker that had not noticed yet.
     await pool.execute("DELETE FROM changes WHERE org_id = $1", org_id)
 
 
-def _named(statement: str, org_id: UUID, name: str, runs: Sequence[UUID]) -> list[object]:
+def _named(statement: str, org_id: UUID, runs: Sequence[UUID]) -> list[object]:
     """The parameters that the statement uses, whose numbers begin with 1."""
-    if "$3" in statement:
-        return [str(org_id), name, list(runs)]
-    return [str(org_id), name] if "$2" in statement else [str(org_id)]
+    return [str(org_id), list(runs)] if "$2" in statement else [str(org_id)]
