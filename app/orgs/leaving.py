@@ -56,15 +56,21 @@ async def delete(
     await admin.disable(pool, found, now)
     runs = await store.run_ids(pool, found.id)
     before = await _counts(pool, redis, found, runs)
+    # Before its runs, which name its keys; and after them, for what a worker has written meanwhile.
+    await _delete_keys(redis, found.id, runs)
     await store.delete(pool, found.id, runs)
-    keys = await _keys(redis, found.id, runs)
+    await _delete_keys(redis, found.id, runs)
+    return before, await _counts(pool, redis, found, runs)
+
+
+async def _delete_keys(redis: Redis, org_id: UUID, runs: Sequence[UUID]) -> None:
+    keys = await _keys(redis, org_id, runs)
     if keys:
         await redis.delete(*keys)
-    for queue, name in await _queued(redis, found.id, runs):
+    for queue, name in await _queued(redis, org_id, runs):
         size = await redis.zscore(queue, name)
         if await redis.zrem(queue, name) and queue in SHARED_BYTES:
             await redis.zincrby(queue, -(size or 0), "total")
-    return before, await _counts(pool, redis, found, runs)
 
 
 async def _counts(pool: Pool, redis: Redis, found: Org, runs: Sequence[UUID]) -> dict[str, int]:

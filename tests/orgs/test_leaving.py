@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -91,6 +92,40 @@ async def test_nothing_is_left_of_it_and_everything_of_the_others(
     assert str(leaver) not in str(await redis.keys("*"))  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     assert await store.counts(pool, other, await store.run_ids(pool, other)) == others
     assert {table: await house_rows(pool, table) for table in house} == house
+
+
+class BreakingPool:
+    """The pool of a process that dies before one of its statements."""
+
+    def __init__(self, pool: Pool, statements: int) -> None:
+        self._pool, self._left = pool, statements
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("execute", "acquire"):
+            self._left -= 1
+            if self._left < 0:
+                raise ConnectionError
+        return getattr(self._pool, name)
+
+
+@pytest.mark.parametrize("statements", range(4, 24))
+async def test_wherever_it_is_interrupted_the_next_attempt_leaves_nothing(
+    pool: Pool, redis: ArqRedis, statements: int
+) -> None:
+    leaver = await furnished(pool, redis, "Leaver")
+    found = await admin.find(pool, leaver)
+    run = (await store.run_ids(pool, leaver))[0]
+
+    with suppress(ConnectionError):
+        await leaving.delete(cast("Pool", BreakingPool(pool, statements)), redis, found, NOW)
+    if await orgs.one(pool, leaver) is not None:
+        await leaving.delete(pool, redis, found, NOW)
+
+    assert await pool.fetchval("SELECT count(*) FROM raw_bodies") == 0
+    keys = str(await redis.keys("*"))  # pyright: ignore[reportUnknownMemberType] - as above
+    assert str(run) not in keys
+    assert run.hex not in keys
+    assert str(run) not in str(await cast("Any", redis).zrange(org_queue.ORG_QUEUE, 0, -1))
 
 
 async def house_rows(pool: Pool, table: str) -> int:

@@ -19,10 +19,6 @@ ORDER BY relname
 # The built-in presets are visible to all.
 OWN_PRESETS = "SELECT count(*) FROM collection_presets WHERE org_id IS NOT NULL"
 RUN_IDS = "SELECT execution_id FROM runs WHERE org_id = $1"
-BODIES = """
-SELECT DISTINCT p.body_hash FROM raw_pages p JOIN runs r ON r.execution_id = p.execution_id
-WHERE r.org_id = $1
-"""
 # Rows without an owner of their own that name the organisation ($1: its id), its schedules or its
 # runs ($2): how they are counted, and how they are deleted.
 ELSEWHERE = {
@@ -59,17 +55,18 @@ ELSEWHERE = {
         """,
     ),
 }
-# Bodies that no page of another owner has.
+# A batch of raw pages, and in the same transaction the bodies that no other page has.
+PAGES = """
+DELETE FROM raw_pages WHERE id IN (
+  SELECT p.id FROM raw_pages p JOIN runs r USING (execution_id) WHERE r.org_id = $1 LIMIT $2)
+RETURNING body_hash
+"""
 NO_LONGER_USED = """
 DELETE FROM raw_bodies b WHERE b.hash = ANY ($1::bytea[])
   AND NOT EXISTS (SELECT FROM raw_pages p WHERE p.body_hash = b.hash)
 """
 # The large tables, in batches of which each is a transaction; the rest goes with the organisation.
 BATCHES = (
-    """
-    DELETE FROM raw_pages WHERE id IN (
-      SELECT p.id FROM raw_pages p JOIN runs r USING (execution_id) WHERE r.org_id = $1 LIMIT $2)
-    """,
     """
     DELETE FROM rejected_records WHERE id IN (
       SELECT p.id FROM rejected_records p JOIN runs r USING (execution_id)
@@ -133,17 +130,24 @@ async def json_rows(pool: Pool, org_id: UUID, table: str) -> AsyncGenerator[list
 
 async def delete(pool: Pool, org_id: UUID, runs: Sequence[UUID]) -> None:
     """Delete everything of the organisation. Safe to run again after it was interrupted."""
-    hashes = [row["body_hash"] for row in await pool.fetch(BODIES, org_id)]
+    while await _delete_pages(pool, org_id):
+        pass
     for statement in BATCHES:
         while await pool.execute(statement, org_id, BATCH_ROWS) != "DELETE 0":
             pass
-    await pool.execute(NO_LONGER_USED, hashes)
     for _, statement in ELSEWHERE.values():
         await pool.execute(statement, *_named(statement, org_id, runs))
     await pool.execute("DELETE FROM schedules WHERE org_id = $1", org_id)
     await pool.execute("DELETE FROM organizations WHERE id = $1", org_id)
     # Written by the statements above, or by a worker that had not noticed yet.
     await pool.execute("DELETE FROM changes WHERE org_id = $1", org_id)
+
+
+async def _delete_pages(pool: Pool, org_id: UUID) -> int:
+    async with pool.acquire() as connection, connection.transaction():
+        rows = await connection.fetch(PAGES, org_id, BATCH_ROWS)
+        await connection.execute(NO_LONGER_USED, [row["body_hash"] for row in rows])
+    return len(rows)
 
 
 def _named(statement: str, org_id: UUID, runs: Sequence[UUID]) -> list[object]:
