@@ -20,6 +20,7 @@ from app.core.tasks import first_ended
 from app.fetch import urls
 from app.fetch.transport_errors import TRANSPORT_ERRORS, to_failure
 from app.orgs import webhooks
+from app.store.content.changes import NOT_KEPT
 from app.store.db import UNAVAILABLE
 from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import ClaimedDelivery
@@ -103,8 +104,8 @@ async def _try_to_deliver(context: WorkerContext, delivery: ClaimedDelivery) -> 
 
 async def _deliver(context: WorkerContext, delivery: ClaimedDelivery) -> None:
     found = await store.changes_of(context.pool, delivery.id)
-    if delivery.count and not found:
-        await _give_up(context, delivery, None, "its changes are no longer kept (CHANGE_DAYS)")
+    if len(found) < delivery.count:
+        await _give_up(context, delivery, None, NOT_KEPT)
         return
     try:
         status, reason = await _send(context, delivery, webhooks.payload(delivery, found))

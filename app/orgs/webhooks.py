@@ -19,6 +19,7 @@ from app.orgs.secret_box import SecretBox
 from app.store import tenancy
 from app.store.content.changes import Change
 from app.store.db import Connection, Pool
+from app.store.orgs import collection
 from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import ClaimedDelivery
 
@@ -62,6 +63,7 @@ async def create(
     secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
     sealed = secret_box.from_config(config).seal(org_id, _name(webhook_id), SecretStr(secret))
     async with tenancy.org_transaction(pool, org_id) as connection:
+        await collection.lock_org(connection, org_id)  # one at a time, so that the count holds
         if len(await store.all_of(connection, org_id)) >= MAX_WEBHOOKS:
             raise Conflict(f"an organisation can have at most {MAX_WEBHOOKS} webhooks")
         await store.add(connection, org_id, (webhook_id, url, sealed), now, by)

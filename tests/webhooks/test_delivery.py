@@ -10,12 +10,13 @@ from arq.connections import ArqRedis
 from pydantic import SecretStr
 
 from app.context import WorkerContext
-from app.core.errors import InvalidValue
+from app.core.errors import Conflict, InvalidValue
 from app.core.records import Item
 from app.orgs import secret_box, secrets, tokens
 from app.orgs import webhooks as hooks
 from app.store import tenancy
-from app.store.content import items
+from app.store.content import items, partitions
+from app.store.content.changes import NOT_KEPT
 from app.store.db import Pool
 from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import ClaimedDelivery, DeliveryAccount
@@ -276,6 +277,66 @@ async def test_two_workers_send_each_change_in_one_message(
     assert sorted(keys_of(receiver)) == [f"k{number:02}" for number in range(20)]
     assert (await account(worker)).unaccounted == 0
     assert (await account(worker)).delivered == 20
+
+
+async def drop_changes_of_noon(worker: WorkerContext) -> None:
+    """Drop the changes of `collect` with n=0."""
+    await partitions.drop_ended(worker.pool, NOON + timedelta(seconds=30), partitions.CHANGES)
+
+
+async def test_what_retention_drops_while_a_webhook_is_paused_is_undelivered(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, webhook, _ = await with_webhook(worker, receiver.url())
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        await store.pause(connection, org, webhook, NOON, "moving")
+    await collect(worker, org, "a", "b")
+    await drop_changes_of_noon(worker)
+    await collect(worker, org, "c", n=1)
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        await store.resume(connection, org, webhook)
+
+    await deliver(worker)
+
+    assert keys_of(receiver) == ["c"]
+    found = await account(worker)
+    assert found.undelivered == {NOT_KEPT: 2}
+    assert (found.delivered, found.waiting, found.unaccounted) == (1, 0, 0)
+
+
+async def test_a_delivery_of_which_retention_drops_a_part_is_undelivered(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, _, _ = await with_webhook(worker, receiver.url())
+    await collect(worker, org, "a")
+    await collect(worker, org, "b", n=1)
+    await settled(worker.pool)
+    await store.form(worker.pool)
+    await drop_changes_of_noon(worker)
+    await collect(worker, org, "c", n=2)
+
+    await deliver(worker)
+
+    assert keys_of(receiver) == ["c"]
+    found = await account(worker)
+    assert found.undelivered == {NOT_KEPT: 2}
+    assert (found.delivered, found.waiting, found.unaccounted) == (1, 0, 0)
+
+
+async def test_no_more_webhooks_than_allowed_are_created_at_once(worker: WorkerContext) -> None:
+    org = await tokens.create_org(worker.pool, "Acme", NOON)
+
+    answers = await asyncio.gather(
+        *(
+            hooks.create(worker.pool, worker.config, org, "https://example.com/", "test", NOON)
+            for _ in range(hooks.MAX_WEBHOOKS + 5)
+        ),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(answer, Conflict) for answer in answers) == 5
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        assert len(await store.all_of(connection, org)) == hooks.MAX_WEBHOOKS
 
 
 async def test_a_private_address_is_refused_when_connecting(

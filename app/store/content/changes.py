@@ -16,6 +16,7 @@ from app.store.content.items import for_owner
 from app.store.db import Connection, Pool
 
 LAST_ID = 2**63 - 1
+NOT_KEPT = "not all of its changes are still kept (CHANGE_DAYS)"  # why a delivery is undelivered
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,6 +79,32 @@ SET base = CASE WHEN c.system IS NULL THEN c.base ELSE c.base + 1099511627776 EN
     system = s.system_identifier
 FROM pg_control_system() s WHERE c.system IS DISTINCT FROM s.system_identifier
 """
+
+# The feed reports to its readers that changes they have not read were dropped, and those that are
+# in no delivery of a webhook yet (it is paused, or waits for its receiver) become undelivered.
+BEFORE_DROP = f"""
+WITH noted AS (
+  UPDATE change_clock SET dropped_through = greatest(
+    dropped_through, (SELECT coalesce(max(position), 0) FROM changes WHERE {{where}}))
+), missed AS (
+  SELECT w.id, w.org_id, w.position, w.change_id, (
+    SELECT max(ARRAY[position, id]) FROM changes
+    WHERE {{where}} AND org_id = w.org_id AND (position, id) > (w.position, w.change_id)) AS last
+  FROM webhooks w FOR NO KEY UPDATE OF w
+), moved AS (
+  UPDATE webhooks w SET position = m.last[1], change_id = m.last[2]
+  FROM missed m WHERE w.id = m.id AND m.last IS NOT NULL
+)
+INSERT INTO webhook_deliveries (id, webhook_id, org_id, after_position, after_id, through_position,
+                                through_id, count, state, attempts, created_at, next_try_at,
+                                ended_at, reason)
+SELECT gen_random_uuid(), m.id, m.org_id, m.position, m.change_id, m.last[1], m.last[2], (
+         SELECT count(*) FROM changes c
+         WHERE c.org_id = m.org_id AND (c.position, c.id) > (m.position, m.change_id)
+           AND (c.position, c.id) <= (m.last[1], m.last[2])),
+       'undelivered', 0, now(), now(), now(), '{NOT_KEPT}'
+FROM missed m WHERE m.last IS NOT NULL
+"""  # noqa: S608 - a constant
 
 
 async def feed(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from app.store.content.changes import BEFORE_DROP
 from app.store.db import LOCKED, Connection, Pool
 
 AHEAD = 2  # months or days, besides the present one
@@ -42,15 +43,7 @@ class PartitionedTable:
 
 
 PRICE_CHANGES = PartitionedTable("odds_price_changes", "observed_at", "odds_changes_days")
-# The feed reports to its readers that changes they have not read were dropped.
-CHANGES = PartitionedTable(
-    "changes",
-    "at",
-    "change_days",
-    "UPDATE change_clock SET dropped_through = greatest(dropped_through,"
-    " (SELECT coalesce(max(position), 0) FROM changes WHERE {where}))",
-    secured=True,
-)
+CHANGES = PartitionedTable("changes", "at", "change_days", BEFORE_DROP, secured=True)
 TABLES = (PRICE_CHANGES, CHANGES)
 # Dropping a day of it is more than one statement: `app/maintenance/tick_retention.py`.
 TICKS = PartitionedTable(
