@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.csv_cells import csv_cell
+from app.core.errors import Gone
 from app.maintenance import export
 from app.store import tenancy
 from app.store.db import Pool
@@ -29,11 +30,20 @@ Pages = AsyncIterator[list[dict[str, Any]]]
 async def pages(
     pool: Pool, org_id: UUID, kind: OrgExport, span: ExportRange, after: str | None
 ) -> AsyncGenerator[list[dict[str, Any]]]:
-    """Yield the rows in the order of their cursors, which each row has in `cursor`."""
+    """Yield the rows in the order of their cursors, which each row has in `cursor`.
+
+    Raises Gone if retention has dropped rows after `after`, or drops some that were not read yet.
+    """
     place = kind.begin if after is None else kind.parse(after)
+    dropped_before = None if after is None else 0
     while True:
         async with tenancy.org_transaction(pool, org_id) as connection:
+            if dropped_before is None:
+                dropped_before = await store.dropped_through(connection, kind)
             rows = await store.rows(connection, org_id, kind, span, place, PAGE_ROWS)
+            dropped = await store.dropped_through(connection, kind)
+        if dropped > dropped_before and place[0] <= dropped:
+            raise Gone("rows after this cursor are no longer kept: start again without it")
         if rows:
             yield rows
         if len(rows) < PAGE_ROWS:
@@ -44,9 +54,13 @@ async def pages(
 async def as_csv(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGenerator[bytes]:
     """Yield CSV with a header. A text that spreadsheets would read as a formula is quoted."""
     names = [column.name for column in columns]
-    yield _lines(csv_rows([names]))
+    lines: list[list[object]] = [[*names]]  # the header goes with the first page, which may fail
     async for page in rows:
-        yield _lines(csv_rows([[csv_cell(_text(row[name])) for name in names] for row in page]))
+        lines += [[csv_cell(_text(row[name])) for name in names] for row in page]
+        yield _lines(csv_rows(lines))
+        lines.clear()
+    if lines:
+        yield _lines(csv_rows(lines))
 
 
 async def as_json_lines(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGenerator[bytes]:

@@ -16,7 +16,7 @@ from arq.connections import ArqRedis
 from app.core.enums import Scope
 from app.core.records import Item
 from app.store import tenancy
-from app.store.content import items
+from app.store.content import changes, items
 from app.store.db import Pool
 from app.store.orgs import orgs
 from app.web.open_streams import OpenStreams
@@ -99,6 +99,26 @@ async def test_a_request_that_waits_is_answered_by_the_next_change(
 
     async with asyncio.timeout(10):
         assert [one["kind"] for one in (await waiting)["changes"]] == ["new"]
+
+
+async def test_a_request_that_waits_gets_nothing_after_its_token_is_revoked(
+    visitor: Visitor, org: Org, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = await got(visitor)
+    read, count = changes.feed, 0
+
+    async def revoked_after_the_first_read(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 2:
+            await pool.execute("UPDATE api_tokens SET revoked_at = $1", NOON)
+            await wrote(pool, org, 1)
+        return await read(*arguments)
+
+    monkeypatch.setattr(changes, "feed", revoked_after_the_first_read)
+    answer = await visitor("GET", FEED, params={"after": start["next"], "wait": 20})
+
+    assert answer.status_code == 401, answer.text
 
 
 async def test_another_organisation_gets_none_of_it(

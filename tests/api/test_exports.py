@@ -3,23 +3,31 @@
 import csv
 import io
 import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from arq.connections import ArqRedis
 
 from app.core.enums import Scope
 from app.core.records import Item
 from app.orgs import exports
 from app.store import tenancy
-from app.store.content import items
+from app.store.content import items, partitions
 from app.store.db import Pool
-from tests.api.clients import Org, Visitor, fields, had_item, had_run
+from app.store.orgs import exports as store
+from app.store.orgs import orgs
+from app.web.api import exports as handlers
+from tests.api.clients import Org, Visitor, fields, had_item, had_run, problem
 from tests.clock import NOON
+from tests.configs import config_for
+from tests.dashboard import server as sites
+from tests.dashboard.server import Site
 from tests.horizon import settled
 
 COUNT = 1203  # more than two pages
@@ -99,6 +107,98 @@ async def test_parquet_has_the_types_of_the_columns(
     assert parquet.ParquetFile(io.BytesIO(answer.content)).num_row_groups == 3
     assert str(table.schema.field("changed_at").type) == "timestamp[us, tz=UTC]"
     assert table.column("changed_at")[0].as_py() == NOON
+
+
+async def changes_of_two_minutes(pool: Pool, org: Org, name: str = "k") -> None:
+    for number in range(2):
+        async with tenancy.org_transaction(pool, org.id) as connection:
+            page = [Item("shop", f"{name}{number}", {"n": number})]
+            at = NOON + timedelta(minutes=number)
+            await items.write(connection, org.id, "shop", page, at, uuid4())
+    await settled(pool)
+
+
+async def drop_the_first_minute(pool: Pool) -> None:
+    await partitions.drop_ended(pool, NOON + timedelta(seconds=30), partitions.CHANGES)
+
+
+async def test_an_export_is_not_continued_over_changes_that_retention_dropped(
+    visitor: Visitor, org: Org, pool: Pool
+) -> None:
+    await changes_of_two_minutes(pool, org)
+    lines = (await exported(visitor, "changes", format="jsonl")).text.splitlines()
+    first, last = [json.loads(line)["cursor"] for line in lines]
+    await drop_the_first_minute(pool)
+
+    before = first.partition(".")[0] + ".0"
+    gone = await visitor("GET", "/collection/exports/changes", params={"after": before})
+    after = await exported(visitor, "changes", format="jsonl", after=last)
+    anew = await exported(visitor, "changes", format="jsonl")
+
+    assert "no longer kept" in problem(gone, 410)["detail"]
+    assert after.text == ""
+    assert [json.loads(line)["cursor"] for line in anew.iter_lines()] == [last]
+
+
+async def test_an_export_breaks_off_where_retention_drops_what_it_has_not_read(
+    site: Site, org: Org, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await changes_of_two_minutes(pool, org)
+    await changes_of_two_minutes(pool, org, "later")
+    after_page(monkeypatch, 2, lambda: drop_the_first_minute(pool))
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        await export_from(site, org, "changes")
+
+
+async def test_an_export_breaks_off_when_its_token_is_revoked(
+    site: Site, org: Org, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "REVALIDATE_SECONDS", 0.0)
+    await changes_of_two_minutes(pool, org)
+
+    async def revoke() -> None:
+        assert await orgs.revoke(pool, UUID(org.secrets[Scope.READ][3:35]), NOON)
+
+    after_page(monkeypatch, 1, revoke)
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        await export_from(site, org, "items")
+
+
+@pytest.fixture
+async def site(
+    dsn: str, redis_url: str, redis: ArqRedis, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Site]:
+    """A server of the web that exports row by row."""
+    del redis
+    monkeypatch.setattr(exports, "PAGE_ROWS", 1)
+    async with sites.opened(config_for(dsn, redis_url), pool) as opened:
+        yield opened
+
+
+async def export_from(site: Site, org: Org, what: str) -> str:
+    await site.pool.execute("UPDATE api_tokens SET expires_at = NULL")
+    headers = {"authorization": f"Bearer {org.secrets[Scope.READ]}"}
+    async with httpx.AsyncClient(base_url=site.url, headers=headers) as client:
+        return (await client.get(f"/collection/exports/{what}")).text
+
+
+def after_page(
+    monkeypatch: pytest.MonkeyPatch, number: int, then: Callable[[], Awaitable[None]]
+) -> None:
+    """Call `then` when that page of an export has been read."""
+    read, count = store.rows, 0
+
+    async def rows(*arguments: Any) -> list[dict[str, Any]]:
+        nonlocal count
+        count += 1
+        found = await read(*arguments)
+        if count == number:
+            await then()
+        return found
+
+    monkeypatch.setattr(store, "rows", rows)
 
 
 @pytest.mark.usefixtures("collected")

@@ -25,12 +25,14 @@ class OrgExport:
     """One exportable dataset. `query` takes organisation, range, place (two values) and limit.
 
     `begin`: the place before all rows. `parse`: a row's cursor as a place; raises ValueError.
+    `dropped`: a query for the position of the last row that retention has dropped.
     """
 
     columns: tuple[ExportColumn, ...]
     query: str
     begin: Place
     parse: Callable[[str], Place]
+    dropped: str | None = None
 
 
 def _number(text: str) -> Place:
@@ -69,6 +71,7 @@ WHERE org_id = $1 AND (position, id) > ($4, $5)
                   FROM change_clock)
 ORDER BY position, id LIMIT $6
 """
+DROPPED_CHANGES = "SELECT dropped_through FROM change_clock"
 # A collection's name follows `collection:<organisation>:` in the key of its schedule.
 RUNS = """
 SELECT to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') || '_'
@@ -105,6 +108,7 @@ ORG_EXPORTS = {
         CHANGES,
         (0, 0),
         _two_numbers,
+        DROPPED_CHANGES,
     ),
     "runs": OrgExport(
         _columns(
@@ -135,3 +139,8 @@ async def rows(
     """Return up to `limit` rows after that place."""
     found = await connection.fetch(kind.query, org_id, span.since, span.until, *place, limit)
     return [dict(row) for row in found]
+
+
+async def dropped_through(connection: Connection, kind: OrgExport) -> int:
+    """Return the position of the last row that retention has dropped; 0 for none."""
+    return 0 if kind.dropped is None else await connection.fetchval(kind.dropped)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from app.core.errors import Unauthorized
 from app.orgs import tokens
 from app.orgs.tokens import Principal
+from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import RETRY_AFTER, Problem
 from app.web.context import RLS_BYPASSED, TOKEN_FAILURES, WebContext
@@ -46,6 +47,13 @@ async def authorize(
             detail = "your organisation has sent too many changes"
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(wait)})
     return principal, now
+
+
+async def revalidate(request: ApiRequest) -> None:
+    """Raise Unauthorized if the token of a request that takes long is no longer valid."""
+    pool = request.context.pool
+    now = await request.context.now(pool)
+    await tokens.revalidate(pool, request.principal.token_id, now)
 
 
 def _wrong_kind(principal: Principal, endpoint: Endpoint) -> str | None:

@@ -8,12 +8,11 @@ from http import HTTPStatus
 
 from app.core.enums import Scope
 from app.core.errors import Gone, Unauthorized
-from app.orgs import tokens
 from app.store import tenancy
 from app.store.content import changes
 from app.store.content.changes import Change, FeedPosition
 from app.store.db import UNAVAILABLE
-from app.web.api import cursor, problems
+from app.web.api import auth, cursor, problems
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import RETRY_AFTER, Problem
@@ -48,6 +47,7 @@ async def list_changes(request: ApiRequest) -> ApiResponse:
                 if await _stopping(request):
                     break
                 found = await reader.read()
+        await auth.revalidate(request)
     body = ChangeFeed(changes=[_body(one) for one in found], next=str(reader.place))
     return ApiResponse(body)
 
@@ -110,8 +110,11 @@ async def _events(request: ApiRequest, reader: _Reader) -> AsyncGenerator[bytes]
             if poll % KEEP_ALIVE_POLLS == 0:
                 # A client that reconnects goes on here, also if no change was for it.
                 yield f": keep-alive\nid: {reader.place}\n\n".encode()
-            if poll % SESSION_POLLS == 0 and not await _still_valid(request):
-                return
+            if poll % SESSION_POLLS == 0:
+                try:
+                    await auth.revalidate(request)
+                except Unauthorized:
+                    return
             if len(found) < reader.limit and await _stopping(request):
                 return
             try:
@@ -122,17 +125,6 @@ async def _events(request: ApiRequest, reader: _Reader) -> AsyncGenerator[bytes]
 
 def _event(one: Change) -> bytes:
     return f"id: {one.place}\nevent: {one.kind}\ndata: {_body(one).model_dump_json()}\n\n".encode()
-
-
-async def _still_valid(request: ApiRequest) -> bool:
-    context = request.context
-    try:
-        await tokens.revalidate(
-            context.pool, request.principal.token_id, await context.now(context.pool)
-        )
-    except Unauthorized:
-        return False
-    return True
 
 
 async def _stopping(request: ApiRequest) -> bool:

@@ -1,5 +1,6 @@
 """Handler of /collection/exports: items, changes and runs as a streamed file."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
 
@@ -9,12 +10,13 @@ from app.maintenance import export
 from app.orgs import exports
 from app.store.orgs.exports import ORG_EXPORTS
 from app.store.reports.exports import ExportRange
-from app.web.api import problems
+from app.web.api import auth, problems
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
 from app.web.api.schemas.exports import ExportQuery
 
+REVALIDATE_SECONDS = 10.0  # seconds between checks that the token of an export is still valid
 MEDIA_TYPES = tuple(media_type for _, media_type in exports.FORMATS.values())
 
 
@@ -49,9 +51,14 @@ def _check(query: ExportQuery, what: str) -> None:
 
 
 async def _counted(request: ApiRequest, parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    clock = asyncio.get_running_loop().time
     with request.context.exports.hold(request.org_id):
+        checked = clock()
         async for part in parts:
             yield part
+            if clock() - checked >= REVALIDATE_SECONDS:
+                await auth.revalidate(request)
+                checked = clock()
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -62,5 +69,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         export_rows,
         query=ExportQuery,
         stream=MEDIA_TYPES,
+        errors=(410,),
     ),
 )
