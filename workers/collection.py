@@ -93,7 +93,7 @@ async def _check_daily_runs(
     context: WorkerContext, claimed: ClaimedRun, org_id: UUID, allowance: OrgLimits
 ) -> None:
     since = context.clock() - DAY
-    before = await selections.runs_since(context.pool, org_id, since, excluding=claimed.run_id)
+    before = await selections.runs_since(context.pool, org_id, since, before=claimed.run_id)
     _check_limit(allowance, "runs_per_day", before + 1)
 
 

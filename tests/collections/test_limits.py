@@ -118,6 +118,19 @@ async def test_a_run_too_many_in_a_day_asks_nobody_and_does_not_count_itself(
     assert next_day["status"] == "success"
 
 
+async def test_of_runs_that_are_queued_at_once_as_many_run_as_the_day_has_left(
+    house: WorkerContext,
+) -> None:
+    acme = await harness.client(house)
+    await acme.choose({"source": "sportybet"})
+    await acme.limit(runs_per_day=2)
+    queued = [await acme.queue() for _ in range(4)]
+
+    runs = [await acme.run(run_id) for run_id in queued]
+
+    assert [run["status"] for run in runs] == ["success"] * 2 + ["failure"] * 2
+
+
 async def test_one_organisations_limits_are_not_anothers(house: WorkerContext) -> None:
     acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     await acme.limit(max_pages=1)

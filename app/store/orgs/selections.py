@@ -32,10 +32,12 @@ LEFT JOIN collection_presets p ON p.id = s.preset_id
 WHERE o.id = $1
 """
 
-# A run that was refused before it made any request does not count.
+# A run that was refused before it made any request does not count, nor one that was made after $3.
 COUNT_RUNS = """
 SELECT count(*) FROM runs r
-WHERE org_id = $1 AND created_at >= $2 AND execution_id IS DISTINCT FROM $3
+WHERE org_id = $1 AND created_at >= $2
+  AND ($3::uuid IS NULL OR (created_at, execution_id) < (
+    SELECT created_at, execution_id FROM runs WHERE execution_id = $3))
   AND (error_type IS DISTINCT FROM 'over_limit'
        OR EXISTS (SELECT FROM run_sources s WHERE s.execution_id = r.execution_id))
 """
@@ -59,10 +61,10 @@ async def read_selection(
 
 
 async def runs_since(
-    connection: Pool | Connection, org_id: UUID, since: datetime, *, excluding: UUID | None = None
+    connection: Pool | Connection, org_id: UUID, since: datetime, *, before: UUID | None = None
 ) -> int:
-    """Count the organisation's runs since `since`, without `excluding` and without refused ones."""
-    return await connection.fetchval(COUNT_RUNS, org_id, since, excluding)
+    """Count the organisation's runs since `since`, up to the run `before`, without refused ones."""
+    return await connection.fetchval(COUNT_RUNS, org_id, since, before)
 
 
 async def usage(connection: Pool | Connection, org_id: UUID) -> tuple[int, int]:
