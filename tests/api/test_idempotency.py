@@ -1,13 +1,14 @@
 """A POST with a key is made once, and runs are cancelled and retried."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from app.core.enums import Scope
-from app.store.db import Pool
+from app.store.db import Connection, Pool
 from app.store.orgs import idempotency
 from tests.api.clients import ODDS, Org, Visitor, fields, had_run, problem
 from tests.api.test_operator import operator_with
@@ -69,6 +70,35 @@ async def test_while_the_first_request_is_under_way_the_second_is_told_so(
     assert "under way" in problem(under_way, 409)["detail"]
     assert "already exists" in problem(after_a_crash, 409)["detail"]  # it was made again
     assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+
+
+async def test_a_key_that_is_freed_while_it_is_asked_for_is_reserved(pool: Pool, org: Org) -> None:
+    async with pool.acquire() as first, pool.acquire() as second:
+        assert await idempotency.reserve(first, org.id, "k", b"1") is None
+        freed = AfterReserving(second, lambda: idempotency.release(first, org.id, "k"))
+
+        mine = await idempotency.reserve(cast("Connection", freed), org.id, "k", b"2")
+        later = await idempotency.reserve(first, org.id, "k", b"3")
+
+    assert mine is None
+    assert later is not None
+    assert later.fingerprint == b"2"
+
+
+class AfterReserving:
+    """A connection that calls `then` once, after the first attempt to reserve a key."""
+
+    def __init__(self, connection: Connection, then: Callable[[], Awaitable[None]]) -> None:
+        self._connection, self._then = connection, [then]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def fetchval(self, *arguments: Any) -> Any:
+        value = await self._connection.fetchval(*arguments)
+        if self._then:
+            await self._then.pop()()
+        return value
 
 
 async def test_keys_are_an_organisations_own_and_bounded(

@@ -56,10 +56,11 @@ async def reserve(
 ) -> KeptAnswer | None:
     """Reserve the key; returns what is known of an earlier request if there was one."""
     await connection.execute(PRUNE, org_id)
-    if await connection.fetchval(RESERVE, org_id, key, fingerprint):
-        return None
-    row = await connection.fetchrow(READ, org_id, key)
-    return None if row is None else KeptAnswer(*row)
+    while not await connection.fetchval(RESERVE, org_id, key, fingerprint):
+        row = await connection.fetchrow(READ, org_id, key)
+        if row is not None:  # else it was freed in between
+            return KeptAnswer(*row)
+    return None
 
 
 async def count(connection: Connection, org_id: UUID | None) -> int:
