@@ -189,9 +189,12 @@ def delete_org(
 
     async def delete(context: CommandContext) -> tuple[dict[str, int], dict[str, int]]:
         found = await admin.find(context.pool, name)
-        if export is not None:
-            await _export(context.pool, found, export)
         now = await heartbeats.database_now(context.pool)
+        if export is not None:
+            if export.exists():
+                raise _exists(export)
+            await admin.disable(context.pool, found, now)  # nothing is written after it is exported
+            await _export(context.pool, found, export)
         return await leaving.delete(context.pool, context.redis, found, now)
 
     before, after = connections.with_servers(delete)
@@ -208,7 +211,11 @@ async def _export(pool: Pool, found: Org, file: Path) -> dict[str, int]:
     try:
         return await leaving.export(pool, found, file)
     except FileExistsError:
-        raise typer.BadParameter(f"{file} exists already") from None
+        raise _exists(file) from None
+
+
+def _exists(file: Path) -> typer.BadParameter:
+    return typer.BadParameter(f"{file} exists already")
 
 
 @token.command("create")

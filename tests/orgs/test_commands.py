@@ -117,6 +117,25 @@ async def test_a_deleted_organisation_is_exported_first_if_a_file_is_named(
     assert b"nightly" in text
 
 
+async def test_what_leaves_is_exported_when_nothing_is_written_any_more(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    app(environment, "org", "create", "Acme")
+    file = tmp_path / "acme.zip"
+    file.touch()
+
+    refused = app(environment, "org", "delete", "Acme", "--yes", "--export", str(file))
+    listed = json.loads(app(environment, "org", "list", "--json").stdout)
+    file.unlink()
+    done = app(environment, "org", "delete", "Acme", "--yes", "--export", str(file))
+
+    assert (refused.returncode, listed[0]["disabled_at"]) == (2, None)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(file) as archive:
+        exported = json.loads(archive.read("organizations.jsonl"))
+    assert exported["disabled_at"] is not None
+
+
 @pytest.mark.parametrize(
     "words",
     [
