@@ -200,6 +200,14 @@ TABLES = (
 )  # fmt: skip
 
 
+@pytest.fixture
+def empty(servers: Servers) -> Iterator[str]:
+    """An empty database."""
+    name = f"upgrades_{uuid4().hex}"
+    yield asyncio.run(real.create_database(servers, name))
+    asyncio.run(real.drop_database(servers, name))
+
+
 @pytest.fixture(scope="module")
 def written(servers: Servers) -> Iterator[dict[str, str]]:
     """A database for each revision, as its code left it: the one before, upgraded, and new rows."""
