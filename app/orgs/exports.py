@@ -12,17 +12,22 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from app.core.csv_cells import csv_cell
 from app.core.errors import Gone
 from app.maintenance import export
 from app.store import tenancy
-from app.store.db import Pool
+from app.store.db import Connection, Pool
 from app.store.orgs import exports as store
-from app.store.orgs.exports import ExportColumn, OrgExport
+from app.store.orgs.exports import ExportColumn, OrgExport, Place
 from app.store.reports.exports import ExportRange
 
 PAGE_ROWS = 500
+ROWS_PER_READ = 50  # an item may have 256 KB
+MAX_PAGE_BYTES = 1_000_000  # of the JSON of a page's rows; a page ends after the read that exceeds
 ROW_GROUP_PAGES = 20
+MAX_GROUP_CHARS = 16_000_000  # of the texts of a row group; it ends after the page that exceeds
 
 Pages = AsyncIterator[list[dict[str, Any]]]
 
@@ -40,15 +45,33 @@ async def pages(
         async with tenancy.org_transaction(pool, org_id) as connection:
             if dropped_before is None:
                 dropped_before = await store.dropped_through(connection, kind)
-            rows = await store.rows(connection, org_id, kind, span, place, PAGE_ROWS)
+            rows, following = await _page(connection, org_id, kind, span, place)
             dropped = await store.dropped_through(connection, kind)
         if dropped > dropped_before and place[0] <= dropped:
             raise Gone("rows after this cursor are no longer kept: start again without it")
         if rows:
             yield rows
-        if len(rows) < PAGE_ROWS:
+        if following is None:
             return
-        place = kind.parse(rows[-1]["cursor"])
+        place = following
+
+
+async def _page(
+    connection: Connection, org_id: UUID, kind: OrgExport, span: ExportRange, place: Place
+) -> tuple[list[dict[str, Any]], Place | None]:
+    """Return the rows of a page, read a few at a time, and the place after it; None at the end."""
+    large = [column.name for column in kind.columns if column.type == "json"]
+    rows: list[dict[str, Any]] = []
+    size = 0
+    while len(rows) < PAGE_ROWS and size <= MAX_PAGE_BYTES:
+        count = min(ROWS_PER_READ, PAGE_ROWS - len(rows))
+        some = await store.rows(connection, org_id, kind, span, place, count)
+        rows += some
+        if len(some) < count:
+            return rows, None
+        place = kind.parse(some[-1]["cursor"])
+        size += len(msgspec.json.encode([row[name] for row in some for name in large]))
+    return rows, place
 
 
 async def as_csv(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGenerator[bytes]:
@@ -79,13 +102,16 @@ async def as_parquet(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGener
     sink = _Buffer()
     group: list[dict[str, Any]] = []
     with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
-        pages_read = 0
+        pages_read = size = 0
         async for page in rows:
-            group += [{one.name: _cell(one, row[one.name]) for one in columns} for row in page]
+            cells = [{one.name: _cell(one, row[one.name]) for one in columns} for row in page]
+            group += cells
             pages_read += 1
-            if pages_read % ROW_GROUP_PAGES == 0:
+            size += sum(len(v) for row in cells for v in row.values() if isinstance(v, str))
+            if pages_read >= ROW_GROUP_PAGES or size > MAX_GROUP_CHARS:
                 writer.write_table(arrow.Table.from_pylist(group, schema=schema))
                 group.clear()
+                pages_read = size = 0
                 yield sink.take()
         if group:
             writer.write_table(arrow.Table.from_pylist(group, schema=schema))

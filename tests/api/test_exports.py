@@ -22,6 +22,7 @@ from app.store.content import items, partitions
 from app.store.db import Pool
 from app.store.orgs import exports as store
 from app.store.orgs import orgs
+from app.store.reports.exports import ExportRange
 from app.web.api import exports as handlers
 from tests.api.clients import Org, Visitor, fields, had_item, had_run, problem
 from tests.clock import NOON
@@ -199,6 +200,30 @@ def after_page(
         return found
 
     monkeypatch.setattr(store, "rows", rows)
+
+
+async def test_large_items_make_small_pages_and_row_groups(
+    visitor: Visitor, org: Org, pool: Pool
+) -> None:
+    parquet: Any = import_module("pyarrow.parquet")
+    size = 200_000
+    async with tenancy.org_transaction(pool, org.id) as connection:
+        large = [Item("shop", f"k{number:04}", {"text": "x" * size}) for number in range(180)]
+        await items.write(connection, org.id, "shop", large, NOON, uuid4())
+
+    span = ExportRange(None, None)
+    pages = [
+        len(page)
+        async for page in exports.pages(pool, org.id, store.ORG_EXPORTS["items"], span, None)
+    ]
+    answer = await exported(visitor, "items", format="parquet")
+
+    assert sum(pages) == len(large)
+    assert max(pages) * size < 12_000_000
+    file = parquet.ParquetFile(io.BytesIO(answer.content))
+    groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert sum(groups) == len(large)
+    assert max(groups) * size < 32_000_000
 
 
 @pytest.mark.usefixtures("collected")
