@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.core.errors import BadSchedule, NotFound, UnknownOrg
 from app.ledger import decide
-from app.orgs.limits import LIMIT_NAMES
+from app.orgs.limits import LIMIT_NAMES, MAX_MINUTES
 from app.store.db import Pool
 from app.store.orgs import collection, orgs, selections
 from app.store.orgs.orgs import Org
@@ -45,11 +45,14 @@ async def enable(pool: Pool, found: Org, now: datetime) -> None:
 async def set_limits(pool: Pool, found: Org, limits: Mapping[str, float | None]) -> None:
     """Set limits of the organisation, all or none; None is the default of the settings again.
 
-    Raises UnknownOrg for a name that is no limit.
+    Raises UnknownOrg for a name that is no limit, and for minutes that no schedule can have.
     """
     unknown = limits.keys() - set(LIMIT_NAMES)
     if unknown:
         raise UnknownOrg(f"{min(unknown)!r} is not one of {', '.join(LIMIT_NAMES)}")
+    minutes = limits.get("max_minutes")
+    if minutes is not None and not 0 < minutes <= MAX_MINUTES:
+        raise UnknownOrg(f"max_minutes must be more than 0 and at most {MAX_MINUTES:,}")
     async with pool.acquire() as connection, connection.transaction():
         for name, value in limits.items():
             await orgs.set_limit(connection, found.id, name, value)

@@ -74,4 +74,5 @@ class OrgLimits:
             )
 
 
+MAX_MINUTES = 7 * 24 * 60  # the longest timeout of a schedule
 LIMIT_NAMES = tuple(field.name for field in fields(OrgLimits))

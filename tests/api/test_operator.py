@@ -115,6 +115,20 @@ async def test_operators_tokens_are_listed_apart(operator: Visitor, org: Org) ->
     assert {one["org_id"] for one in theirs} == {str(org.id)}
 
 
+@pytest.mark.parametrize("minutes", [0, 1e12])
+async def test_a_limit_of_minutes_that_no_run_can_have_is_refused(
+    operator: Visitor, org: Org, visitor: Visitor, minutes: float
+) -> None:
+    path = f"/operator/organizations/{org.id}"
+
+    refused = await operator("PATCH", path, json={"limits": {"max_minutes": minutes}})
+    edited = await visitor.patch(cron_expression="*/7 * * * *")
+
+    assert edited.status_code == 200, edited.text
+    assert fields(refused) == ["limits"]
+    assert "10,080" in problem(refused, 422)["detail"]
+
+
 async def test_limits_are_set_all_or_none_and_taken_back(operator: Visitor, org: Org) -> None:
     path = f"{ORGS}/{org.id}"
     wrong = {"max_pages": 7, "max_nothing": 1}
