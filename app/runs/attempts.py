@@ -116,7 +116,8 @@ class AttemptOutcome:
 
     `hand_back_reason`: the reason recorded when the run is handed back. `requeued`: the queued
     run that
-    follows a hand-back or a deferral. `fenced`: the lease was lost, nothing may be recorded.
+    follows a hand-back or a deferral. `fenced`: the lease was lost, nothing may be recorded; or
+    Postgres did not take the outcome.
     `limit_error`: error type and message that replace those of the timeout. `retry`: when a failed
     run is repeated, if it is.
     """
@@ -287,10 +288,10 @@ async def _record(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome) 
             await _record_once(leases, claimed, outcome)
             return
         except UNAVAILABLE as error:
-            # If never recorded, the lease expires and a sweep requeues the run.
             _log.warning("run.unrecorded", error=str(error), again_in=pause)
             if pause is not None:
                 await asyncio.sleep(pause)
+    outcome.fenced = True  # the lease expires and a sweep requeues the run
 
 
 async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:

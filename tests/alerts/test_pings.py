@@ -2,11 +2,17 @@
 
 from pydantic import SecretStr
 
+from app.context import WorkerContext
 from app.core.config import Config
 from app.core.enums import RunStatus
 from app.health.alerts.heartbeat_pings import HeartbeatPings
+from app.runs.attempts import Leases
+from app.store.db import open_pool
+from tests import worker_harness
 from tests.alerts.receiver import Receiver
 from tests.wait import until
+from workers.execute import execute
+from workers.run import Run
 
 
 async def test_a_run_is_told_to_its_address_and_a_failed_one_to_fail_behind_it(
@@ -35,3 +41,22 @@ async def test_a_run_is_told_to_its_address_and_a_failed_one_to_fail_behind_it(
     await pings.close()
 
     assert receiver.asked == ["/poll", "/poll/fail", "/s", "/odds/fail?x=1", "/poll/fail"]
+
+
+async def test_a_run_whose_outcome_postgres_did_not_take_is_not_told(
+    house: WorkerContext, dsn: str, receiver: Receiver
+) -> None:
+    pool = await open_pool(dsn, size=1)
+    pings = HeartbeatPings({"poll": receiver.http}, None)
+    leases = Leases(pool, house.clock, house.config.lease_seconds)
+
+    async def body(run: Run) -> None:
+        del run
+        await pool.close()
+
+    job = worker_harness.job_of(body, "poll")
+    await execute(worker_harness.ctx_of(house, leases=leases) | {"pings": pings}, job)
+    await pings.close()
+
+    assert receiver.asked == []
+    assert await house.pool.fetchval("SELECT status FROM runs") == "running"
