@@ -253,8 +253,9 @@ class Run:
         self, planned: Sequence[PlannedSource], budget: CollectionBudget | None
     ) -> None:
         context, claimed, outcome = self.context, self.claimed, self.outcome
-        # Sources that ended before a deferral are not collected again.
-        ended = await progress.finished_sources(context.pool, claimed) if claimed.deferrals else {}
+        # Not again: sources that ended before a deferral, or succeeded before a retry.
+        again = claimed.deferrals or claimed.retries
+        ended = await progress.finished_sources(context.pool, claimed) if again else {}
         pending = [
             (part, await progress.begin(context.pool, claimed, part.source.name))
             for part in planned

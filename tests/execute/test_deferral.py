@@ -17,7 +17,9 @@ from app.store.runs.run_rows import ClaimedRun
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.configs import config_for
-from workers import sweep
+from workers import odds, sweep
+from workers.job import JobOptions, declare_job
+from workers.run import Run
 
 NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
 
@@ -145,6 +147,30 @@ async def test_a_deferred_run_goes_on_where_it_stopped_and_asks_nobody_twice(
     assert row["stats"]["events_scraped"] == sum(s["records"] for s in sources.values()) == 90
     assert row["stats"]["pages"] == sum(s["pages"] for s in sources.values())
     assert (await events(apart, run_id))[2:] == [("started", 2), ("finished", 2)]
+
+
+async def test_a_failed_run_is_repeated_for_the_sources_that_did_not_succeed(
+    house: WorkerContext, standin: Standin
+) -> None:
+    async def collect(run: Run) -> None:
+        await run.collect(odds.GROUP.every_source(run.config))
+
+    options = JobOptions(name="odds", group=odds.GROUP, retries=1, backoff=1)
+    job = declare_job(collect, options)
+    standin.fault("/sportybet", "status", status=404)
+    run_id = await worker_harness.perform(house, job=job)
+    before = await worker_harness.source_rows(house.pool, run_id)
+    standin.clear_faults()
+    standin.fault("/bet9ja", "status", status=404)
+    await house.pool.execute("UPDATE runs SET not_before = now() - interval '1 minute'")
+
+    await worker_harness.perform(house, run_id, job=job)
+
+    row = await worker_harness.run_row(house.pool, run_id)
+    sources = await worker_harness.source_rows(house.pool, run_id)
+    assert (row["attempt"], row["status"], row["error_message"]) == (2, "success", None)
+    assert sources["bet9ja"] == before["bet9ja"]
+    assert row["stats"]["events_scraped"] == sum(s["records"] for s in sources.values()) == 90
 
 
 async def test_a_run_says_that_it_is_our_own_network_that_is_down(
