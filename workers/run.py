@@ -77,6 +77,9 @@ class Run:
         self._progress: dict[str, float] = {}
         self._written_at = float("-inf")
         self._failures: dict[str, BaseException | str] = {}
+        self._parts: list[PlannedSource] = []  # all that were collected, and their rows
+        self._rows: dict[str, SourceProgress] = {}
+        self._late: dict[str, tuple[datetime, str]] = {}
 
     @property
     def id(self) -> UUID:
@@ -233,6 +236,7 @@ class Run:
     ) -> None:
         """Collect sources, page by page, and set the outcome from theirs.
 
+        The outcome is that of all sources that the run has collected.
         `group`: how their records are stored; the job's if not given. `budget`: limits on pages
         and bytes. Raises ValueError for a source if there is no group.
         """
@@ -264,17 +268,21 @@ class Run:
         rows = [*ended.values(), *(row for _, row in pending)]
         if budget is not None:
             budget.count_earlier(rows)
+        self._parts += planned
+        self._rows |= {row.source: row for row in rows}
         if claimed.attempt > 1:
-            await progress.restart(context.pool, claimed, run_totals(planned, rows))
+            totals = run_totals(self._parts, self._rows.values())
+            await progress.restart(context.pool, claimed, totals)
         collectors = [Collector(context, part, claimed, row, budget) for part, row in pending]
         rows = await gather_fail_fast(collector.run() for collector in collectors)
-        _set_outcome(outcome, planned, [*ended.values(), *rows])
-        late = {
+        self._rows |= {row.source: row for row in rows}
+        _set_outcome(outcome, self._parts, [*self._rows.values()])
+        self._late |= {
             one.row.source: (one.backoff[0], str(one.backoff[1])[:500])
             for one in collectors
             if one.backoff is not None
         }
-        outcome.deferral = attempts.decide_deferral(claimed, context.clock(), late)
+        outcome.deferral = attempts.decide_deferral(claimed, context.clock(), self._late)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:

@@ -32,8 +32,10 @@ from app.ledger import edit
 from app.ledger.decide import decide_schedule
 from app.sources.sites.sportybet import SportyBet
 from app.store import tables
+from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
+from workers import odds
 from workers.discovery import JOB_OF_CLASS
 
 FAST = HostLimits(rate=10_000, burst=10_000, concurrency=4)
@@ -234,6 +236,23 @@ async def test_sources_without_storage_fail_with_what_to_declare(house: WorkerCo
 
     assert (row["status"], row["error_type"]) == ("failure", "ValueError")
     assert "@source" in row["error_message"]
+
+
+async def test_a_run_that_collects_twice_has_the_outcome_of_all_its_sources(
+    house: WorkerContext, standin: Standin
+) -> None:
+    @job(group=odds.GROUP)
+    async def own(run: Run) -> None:
+        first, second, _ = odds.GROUP.every_source(run.config)
+        await run.collect([first])
+        await run.collect([second])
+
+    standin.fault("/sportybet", "status", status=404)
+
+    row = await performed(house, own)
+
+    assert (row["status"], row["error_type"]) == ("partial_failure", "http_status")
+    assert row["stats"]["events_scraped"] == 30
 
 
 async def test_a_function_of_arq_is_taken_as_it_is(house: WorkerContext) -> None:
