@@ -47,6 +47,18 @@ async def test_items_have_the_columns_of_their_source_and_link_to_run_and_tick(
     assert f'href="/jobs/{JOB}/ticks/' in page
 
 
+async def test_the_name_of_a_source_may_have_a_slash(site: Site, scene: Scene) -> None:
+    known = await collected(scene)
+    await known.items("shop/prices", [Item("shop/prices", "k001", {"title": "Book 1"})])
+
+    sources = await shown(site, "/data/items")
+    page = await shown(site, "/data/items/shop%2Fprices")
+    (item,) = re.findall(r'href="(/data/items/shop%2Fprices/\d+)"', page)
+
+    assert 'href="/data/items/shop%2Fprices"' in sources
+    assert "Book 1" in cells(await shown(site, item))
+
+
 async def test_every_order_pages_through_all_items_once(site: Site, scene: Scene) -> None:
     known = await collected(scene)
     await known.items("books", [book(n) for n in range(120)])

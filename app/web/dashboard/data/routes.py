@@ -30,10 +30,11 @@ def data_routes() -> list[BaseRoute]:
         Route("/data/stories", require_operator(data_page(news.stories))),
         Route("/data/stories/{story_id:int}", require_operator(data_page(news.story))),
         Route("/data/items", require_session(data_page(items.sources))),
-        Route("/data/items/{source}", require_session(data_page(items.items))),
-        Route("/data/items/{source}/{item_id:int}", require_session(data_page(items.item))),
+        # The name of a source may have a slash: `run.store` takes any.
+        Route("/data/items/{source:path}/{item_id:int}", require_session(data_page(items.item))),
+        Route("/data/items/{source:path}", require_session(data_page(items.items))),
         Route("/data/rejected", require_session(data_page(rejected.rejected))),
-        Route("/data/sources/{source}", require_session(data_page(sources.source))),
+        Route("/data/sources/{source:path}", require_session(data_page(sources.source))),
         Route("/data/pages/{page_id:int}", require_session(data_page(raw_pages.raw_page))),
         Route("/data/pages/{page_id:int}/body", require_session(data_page(raw_pages.raw_body))),
         Route(
