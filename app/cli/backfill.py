@@ -10,7 +10,7 @@ import typer
 from app.cli import connections, terminal
 from app.core.enums import RunStatus
 from app.core.errors import WrongState
-from app.ledger import backfill as rooms
+from app.ledger import backfill as ledger_backfill
 from app.store.schedules import backfills as store
 from app.store.schedules import heartbeats
 
@@ -69,10 +69,10 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
             terminal.parse_instant_or_age(since, now),
             terminal.parse_instant_or_age(until, now),
         )
-        request = rooms.BackfillRequest(
+        request = ledger_backfill.BackfillRequest(
             job, begin, end, terminal.current_user(), name, missing, concurrency
         )
-        return await rooms.make_plan(context.pool, request, now)
+        return await ledger_backfill.make_plan(context.pool, request, now)
 
     planned = connections.with_servers(plan)
     if stop:
@@ -125,7 +125,7 @@ def _stop(plan: BackfillPlan) -> None:
     async def end(context: CommandContext) -> bool:
         now = await heartbeats.database_now(context.pool)
         by = terminal.current_user()
-        return await rooms.stop(context.pool, plan.backfill.id, now, by=by)
+        return await ledger_backfill.stop(context.pool, plan.backfill.id, now, by=by)
 
     if not connections.with_servers(end):
         raise WrongState("no backfill of this job, range and name is under way")
@@ -142,10 +142,12 @@ async def _execute(context: CommandContext, plan: BackfillPlan) -> None:
         bars.TimeRemainingColumn(),
     )
     if plan.todo:
-        await rooms.start(context.pool, plan, await heartbeats.database_now(context.pool))
+        await ledger_backfill.start(context.pool, plan, await heartbeats.database_now(context.pool))
     with bars.Progress(*columns, console=terminal.console(stderr=True)) as progress:
         task = progress.add_task(plan.backfill.state.key, total=len(plan.runs))
-        await rooms.follow(context.pool, plan, lambda done: progress.update(task, completed=done))
+        await ledger_backfill.follow(
+            context.pool, plan, lambda done: progress.update(task, completed=done)
+        )
 
 
 def _print_summary(plan: BackfillPlan, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli import connections, terminal
-from app.maintenance import export as rooms
+from app.maintenance import export as row_export
 from app.store import servers
 from app.store.reports import exports as store
 from app.store.schedules import heartbeats
@@ -108,11 +108,13 @@ def _write(what: str, span: ExportRange, as_: Format, to: str) -> ExportProgress
         connection = await store.connect(dsn)
         try:
             with _progress(what) as report:
-                async with rooms.atomic_file(to) as file:
+                async with row_export.atomic_file(to) as file:
                     if as_ is Format.PARQUET:
-                        return await rooms.write_parquet(connection, kind, span, file, report)
+                        return await row_export.write_parquet(connection, kind, span, file, report)
                     lines = as_ is Format.JSONL
-                    return await rooms.write_text(connection, kind, span, file, report, lines=lines)
+                    return await row_export.write_text(
+                        connection, kind, span, file, report, lines=lines
+                    )
         finally:
             await connection.close(timeout=5)
 

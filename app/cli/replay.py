@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import connections, terminal
-from app.runs import replay as rooms
+from app.runs import replay as run_replay
 from app.store.schedules import heartbeats
 from workers import replays
 
@@ -51,7 +51,7 @@ def replay(
 
     async def build_request(pool: Pool) -> ReplayRequest:
         begin = terminal.parse_instant_or_age(since, await heartbeats.database_now(pool))
-        return rooms.ReplayRequest(begin, only_rejected, terminal.current_user())
+        return run_replay.ReplayRequest(begin, only_rejected, terminal.current_user())
 
     request = connections.with_pool(build_request)
     report = _run(reader, request, write=False)
@@ -77,7 +77,7 @@ def _run(reader: ReplaySource, request: ReplayRequest, *, write: bool) -> Replay
 
         try:
             return connections.with_pool(
-                lambda pool: rooms.replay(pool, reader, request, report, write=write)
+                lambda pool: run_replay.replay(pool, reader, request, report, write=write)
             )
         except KeyboardInterrupt:
             sys.stderr.write(

@@ -29,8 +29,7 @@ from app.scheduling.schedule import Schedule
 from app.store import tenancy
 from app.store.db import Connection, Pool
 from app.store.orgs import collection as store
-from app.store.orgs import presets
-from app.store.orgs import selections as kept
+from app.store.orgs import presets, selections
 from app.store.orgs.collection import CollectionEdit, CollectionSchedule
 from app.store.runs import run_rows
 from app.store.runs.run_rows import QueuedRun
@@ -226,7 +225,7 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
         open_ = (await decisions.open_runs(connection, [schedule.id])).get(schedule.id)
         if open_:
             raise Conflict(f"run {open_[0].run_id} is still open", open_[0].run_id)
-        count = await kept.runs_since(connection, request.org_id, request.now - A_DAY)
+        count = await selections.runs_since(connection, request.org_id, request.now - A_DAY)
         limits.check("runs_per_day", count + 1)
         manual = ManualRun(
             COLLECTION_TASK, {}, request.by, request.reason, retry_of=request.retry_of

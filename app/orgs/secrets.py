@@ -10,8 +10,7 @@ from pydantic import SecretStr
 from app.core.config import Config
 from app.core.errors import Auth, BadParameters, BadRecipe, OverLimit
 from app.fetch.recipe_clients import SecretResolver
-from app.orgs import alert_channels, webhooks
-from app.orgs import secret_box as safes
+from app.orgs import alert_channels, secret_box, webhooks
 from app.orgs.secret_box import SecretBox
 from app.sources.recipes.load import disallowed_secrets
 from app.sources.recipes.load import secret_references as references
@@ -87,7 +86,7 @@ async def resolver(pool: Pool, config: Config, org_id: UUID, recipe: Recipe) -> 
     referenced = [reference.partition(":")[2] for reference in references(recipe)]
     values: Mapping[str, SecretStr] = {}
     if referenced:
-        values = await resolve(pool, safes.from_config(config), org_id, referenced)
+        values = await resolve(pool, secret_box.from_config(config), org_id, referenced)
     return lambda reference: values[reference.partition(":")[2]]
 
 

@@ -17,9 +17,8 @@ SCHEDULER = "scheduler"  # the key of the scheduler, besides those of jobs
 class JobState:
     """The current state of a job, a collection or the scheduler.
 
-    `needs_attention`: it needs attention. `detail`: the reason in a sentence. `expected`: by when
-    it should
-    have run. `interval`: seconds between ticks.
+    `needs_attention`: whether a person should look at it. `detail`: the reason in a sentence.
+    `expected`: by when it should have run. `interval`: seconds between ticks.
     """
 
     key: str

@@ -268,17 +268,17 @@ def handle_sandbox_request(request: bytes, pages: dict[bytes, RecipeReader]) -> 
 
     `pages`: a cache of readers by recipe, which this function fills. Never raises.
     """
-    errand = msgspec.msgpack.decode(request, type=SandboxRequest | RecipeCheck)
-    if isinstance(errand, RecipeCheck):
-        return msgspec.msgpack.encode(SandboxResult(faults=_faults_of(errand.text)))
+    decoded = msgspec.msgpack.decode(request, type=SandboxRequest | RecipeCheck)
+    if isinstance(decoded, RecipeCheck):
+        return msgspec.msgpack.encode(SandboxResult(faults=_faults_of(decoded.text)))
     try:
-        reading = _reader_of(errand.recipe, pages).read(
-            errand.body,
-            url=errand.url,
-            headers=errand.headers,
-            first=errand.first,
-            now=errand.at.astimezone(UTC),
-            values=errand.values,
+        reading = _reader_of(decoded.recipe, pages).read(
+            decoded.body,
+            url=decoded.url,
+            headers=decoded.headers,
+            first=decoded.first,
+            now=decoded.at.astimezone(UTC),
+            values=decoded.values,
         )
         return msgspec.msgpack.encode(SandboxResult(reading))
     except Failure as failure:

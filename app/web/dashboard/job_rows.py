@@ -36,10 +36,9 @@ _ORDER = {
 class JobTableRow:
     """One row of the table. Durations in seconds; None is "not known".
 
-    `status` is None if Redis does not answer. `reason_text` is a sentence or empty. `wait` and
-    `run`: p50
-    and p95. `needs_attention`: the job needs attention. `last_known`: without a
-    `last`, the job has never run; false if that is not known.
+    `status` is None if Redis does not answer. `why` is a sentence or empty. `wait` and `run`: p50
+    and p95. `needs_attention`: whether a person should look at it. `last_known`: without a `last`,
+    the job has never run; false if that is not known.
     """
 
     key: str

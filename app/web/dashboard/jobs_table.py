@@ -8,7 +8,7 @@ from typing import Any
 from app.core.enums import JobStatus
 from app.store.db import UNAVAILABLE, Pool
 from app.store.reports import overview
-from app.store.schedules import heartbeats as beats
+from app.store.schedules import heartbeats
 from app.web.dashboard.job_rows import (
     JobTableRow,
     ScheduleData,
@@ -52,7 +52,6 @@ class BoardRows:
     outages: Sequence[TimeSpan]
     recent: Sequence[Mapping[str, Any]]
     skew: float
-    ever_beat: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ async def read_board(pool: Pool, patience: timedelta, memory: TickCache) -> Boar
     try:
         async with pool.acquire() as connection, connection.transaction(readonly=True):
             started = datetime.now(UTC)
-            now = await beats.database_now(connection)
+            now = await heartbeats.database_now(connection)
             skew = (now - started - (datetime.now(UTC) - started) / 2).total_seconds()
             schedules = await overview.built_in(connection)
             gaps = await overview.gaps(connection, [line.id for line in schedules], SHOWN_TICKS)
@@ -121,14 +120,14 @@ async def read_board(pool: Pool, patience: timedelta, memory: TickCache) -> Boar
             )
             oldest = [known[-1].scheduled_for for known in ticks.values() if known]
             since = min([now - MIN_OUTAGE_AGE, *oldest])
-            heartbeats = await overview.heartbeats(connection, max(since, now - MAX_OUTAGE_AGE))
+            alive = await overview.heartbeats(connection, max(since, now - MAX_OUTAGE_AGE))
             recent = await overview.recent(
                 connection, sorted({line.job for line in schedules}), RECENT_RUNS
             )
     except UNAVAILABLE:
         return None
     lines = ScheduleData(now, schedules, ticks, gaps)
-    return BoardRows(lines, outages(heartbeats, now, patience), recent, skew, bool(heartbeats))
+    return BoardRows(lines, outages(alive, now, patience), recent, skew)
 
 
 def build_board(

@@ -26,8 +26,7 @@ from app.store.reports import proof as proof_rows
 from app.store.reports.overview import ScheduleSummary
 from app.store.runs import listing, run_pages
 from app.store.runs.listing import RejectedFilter, RunFilter
-from app.store.schedules import heartbeats as beats
-from app.store.schedules import schedule_edits
+from app.store.schedules import heartbeats, schedule_edits
 from app.store.tenancy import transaction
 from app.web.context import web_context
 from app.web.dashboard import job_labels, page_filters, rendering, run_form, tick_strip
@@ -194,13 +193,13 @@ async def _read_schedule(
     connection: Connection, key_and_org: tuple[str, UUID | None], patience: timedelta
 ) -> _ScheduleData:
     line = await find_schedule(connection, *key_and_org)
-    now = await beats.database_now(connection)
+    now = await heartbeats.database_now(connection)
     ticks = await overview.ticks(connection, {line.id: EPOCH}, SHOWN_TICKS)
     gaps = await overview.gaps(connection, [line.id], SHOWN_TICKS)
     since = min([now - timedelta(hours=1), *(tick.scheduled_for for tick in ticks)])
-    heartbeats = await overview.heartbeats(connection, since)
+    alive = await overview.heartbeats(connection, since)
     return _ScheduleData(
-        line, ScheduleData(now, [line], {line.id: ticks}, gaps), outages(heartbeats, now, patience)
+        line, ScheduleData(now, [line], {line.id: ticks}, gaps), outages(alive, now, patience)
     )
 
 

@@ -32,7 +32,6 @@ MAX_SOURCES = 500
 MAX_COLUMNS = 30  # of a source without a recipe
 MAX_OFFSET = MAX_EXAMINED
 CHANGES = 100  # of one item
-ORDERS = ("changed", "key")
 STATES = {"": None, "present": False, "missing": True}
 
 
