@@ -242,6 +242,23 @@ async def test_a_tick_tells_its_story(site: Site, scene: Scene) -> None:
     assert "is not a tick of a, which is due" in never.text
 
 
+async def test_a_tick_that_a_run_blocked_links_to_that_run(site: Site, scene: Scene) -> None:
+    await alive(scene)
+    await scene.job("a", [GOOD, TickReason.OVERLAP])
+    run_id = await scene.pool.fetchval("SELECT execution_id FROM runs")
+    await scene.pool.execute(
+        "UPDATE ticks SET blocking_run_id = $1 WHERE reason = 'overlap'", run_id
+    )
+
+    async with reader(site) as visitor:
+        blocked = (await visitor.get(f"/jobs/a/ticks/{scene.now:%Y-%m-%dT%H:%M:%SZ}")).text
+        run = (await visitor.get(f"/runs/{run_id}")).text
+
+    assert f'<a href="/runs/{run_id}">Blocking run</a>' in blocked
+    attempts = await scene.pool.fetchval("SELECT max_attempts FROM runs")
+    assert f'<span class="quiet">of {attempts}</span>' in run
+
+
 async def test_the_page_of_a_run_shows_all_that_is_kept(
     site: Site, scene: Scene, redis: ArqRedis
 ) -> None:
