@@ -69,6 +69,8 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
             terminal.parse_instant_or_age(since, now),
             terminal.parse_instant_or_age(until, now),
         )
+        if end < begin:
+            raise typer.BadParameter("it is before --from", param_hint="--to")
         request = ledger_backfill.BackfillRequest(
             job, begin, end, terminal.current_user(), name, missing, concurrency
         )
@@ -76,7 +78,7 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
 
     planned = connections.with_servers(plan)
     if stop:
-        _stop(planned)
+        _stop(planned, as_json=as_json)
         return
     _print_plan(planned)
     if planned.todo and not yes:
@@ -121,7 +123,7 @@ def _print_plan(plan: BackfillPlan) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def _stop(plan: BackfillPlan) -> None:
+def _stop(plan: BackfillPlan, *, as_json: bool) -> None:
     async def end(context: CommandContext) -> bool:
         now = await heartbeats.database_now(context.pool)
         by = terminal.current_user()
@@ -129,7 +131,8 @@ def _stop(plan: BackfillPlan) -> None:
 
     if not connections.with_servers(end):
         raise WrongState("no backfill of this job, range and name is under way")
-    sys.stdout.write("The backfill is stopped; its queued runs end.\n")
+    done = {"schedule": plan.backfill.state.key, "backfill_id": plan.backfill.id, "stopped": True}
+    terminal.print_done(done, "The backfill is stopped; its queued runs end.", as_json=as_json)
 
 
 async def _execute(context: CommandContext, plan: BackfillPlan) -> None:

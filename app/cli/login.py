@@ -29,6 +29,9 @@ def login(
     Example: `rollcall login --base https://rollcall.example.org`
     """
 
+    if base is not None and not base.startswith(("http://", "https://")):
+        raise typer.BadParameter("must start with http:// or https://", param_hint="--base")
+
     async def create(context: CommandContext) -> str:
         at = base or context.config.public_url or "http://127.0.0.1:8000"
         return f"{at.rstrip('/')}{await one_time_login.create_login(context.redis)}"

@@ -148,7 +148,7 @@ async def test_a_stopped_backfill_adds_no_runs_and_is_continued_by_the_same_requ
     await backfill.start(pool, plan, house.clock())
     await backfill.feed(pool, house.redis, house.clock())
 
-    stopped = await tell("backfill", *words, "--stop")
+    stopped = await tell_json("backfill", *words, "--stop")
     again = await tell("backfill", *words, "--stop")
     await pool.execute("UPDATE runs SET status = 'success'")
     await backfill.feed(pool, house.redis, house.clock())
@@ -158,10 +158,20 @@ async def test_a_stopped_backfill_adds_no_runs_and_is_continued_by_the_same_requ
     (listed,) = await tell_json("backfills")
 
     acts = await pool.fetch("SELECT action FROM audit_log ORDER BY id")
-    assert (stopped.exit_code, again.exit_code != 0, fed) == (0, True, 1)
+    assert stopped == {"schedule": "scrape", "backfill_id": str(plan.backfill.id), "stopped": True}
+    assert (again.exit_code != 0, fed) == (True, 1)
     assert rest["ended"] == {"success": 4}
     assert (listed["job"], listed["ended"], listed["failed"], listed["open"]) == ("scrape", 4, 0, 0)
     assert [act[0] for act in acts] == ["backfill", "stop_backfill", "backfill"]
+
+
+async def test_a_range_that_ends_before_it_begins_is_refused(tell: Tell, minute: datetime) -> None:
+    del minute  # there is a schedule
+
+    result = await tell("backfill", "scrape", "--from", "1h", "--to", "2h", "--yes")
+
+    assert result.exit_code == 2
+    assert "Invalid value for --to: it is before --from" in result.stderr
 
 
 async def test_the_count_is_shown_and_no_means_nothing_is_queued(

@@ -105,6 +105,16 @@ async def test_login_prints_an_address_that_signs_in_once(
     assert second is None
 
 
+async def test_login_at_an_address_that_no_browser_opens_is_refused(
+    tell: Tell, redis: ArqRedis
+) -> None:
+    result = await tell("login", "--base", "rollcall.example.org")
+
+    assert result.exit_code == 2
+    assert "must start with http:// or https://" in result.stderr
+    assert await redis.dbsize() == 0
+
+
 async def test_login_is_at_the_address_of_the_settings(
     tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
