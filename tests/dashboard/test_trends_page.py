@@ -15,6 +15,7 @@ from app.store.reports import metrics, org_trends, trends
 from app.store.runs import progress, run_rows
 from app.store.runs.progress import Counts, SourceProgress
 from app.store.runs.run_rows import RunEnding
+from app.web.dashboard import trends_page
 from app.web.dashboard.trends_page import steps
 from tests.clock import SettableClock
 from tests.dashboard.server import Site
@@ -229,3 +230,22 @@ async def test_a_table_of_many_jobs_has_pages_and_counts_all_of_them(
 
     assert named == [f"job {number}" for number in range(101, 221)]
     assert (totals, path) == ({"240"}, "")
+
+
+async def test_the_sources_are_paged_and_the_first_page_is_linked(
+    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trends_page, "PER_PAGE", 1)
+    for source in ("bet9ja", "betpawa"):
+        await ended(desk, 2.0, source=source)
+    await metrics.fold(desk.pool)
+
+    async with site.signed_in(Scope.READ) as visitor:
+        first = (await visitor.get("/trends")).text
+        (more,) = re.findall(r'rel="next" href="([^"]+)">More<', first)
+        second = (await visitor.get(unescape(more))).text
+
+    (back,) = re.findall(r'href="([^"]+)">First<', second)
+    assert ">First<" not in first
+    assert unescape(back).partition("#")[0] == "/trends?by=source&period=24h"
+    assert 'rel="next"' not in second
