@@ -12,7 +12,6 @@ from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadConfig, UnknownJob
 from app.orgs import steering
 from workers import recipe_dir, registry
-from workers.job import takes_list
 
 if TYPE_CHECKING:
     from app.core.config import Config
@@ -95,6 +94,8 @@ def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
     Raises typer.BadParameter for an argument that is not `name=value`, and BadParameters, which
     names each fault.
     """
+    from workers.job import takes_list  # noqa: PLC0415 - not imported for `--help`
+
     named: dict[str, Any] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")

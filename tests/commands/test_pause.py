@@ -112,7 +112,7 @@ async def test_login_at_an_address_that_no_browser_opens_is_refused(
 
     assert result.exit_code == 2
     assert "must start with http:// or https://" in result.stderr
-    assert await redis.dbsize() == 0
+    assert await redis.execute_command("DBSIZE") == 0  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
 
 
 async def test_login_is_at_the_address_of_the_settings(
