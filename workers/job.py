@@ -22,7 +22,7 @@ from pydantic.errors import PydanticUserError
 
 from app.core.config import Config
 from app.core.enums import Coalesce, Overlap
-from app.core.errors import BadJob, BadParameters, BadResult, BadSchedule
+from app.core.errors import BadJob, BadParameters, BadSchedule
 from app.core.messages import HostLimits
 from app.core.validation import fault_sentence
 from app.ledger.edit import DeclaredSchedule
@@ -145,17 +145,10 @@ class Job:
         return [replace(one, enabled=one.enabled and enabled) for one in declared]
 
     async def execute(self, run: Run) -> object:
-        """Call the function with the run's parameters.
-
-        Raises BadParameters, BadResult if it would end the process, and what it raises.
-        """
+        """Call the function with the run's parameters. Raises BadParameters, and what it raises."""
         params = self.validate_params(run.params)
         values = {name: getattr(params, name) for name in type(params).model_fields}
-        try:
-            return await self.function(run.arq_ctx() if self.takes_ctx else run, **values)
-        except SystemExit as error:  # it would stop this worker, and the next to take the run
-            message = f"the job called sys.exit with {error.code!r}: let it return"
-            raise BadResult(message) from error
+        return await self.function(run.arq_ctx() if self.takes_ctx else run, **values)
 
     def json_params(self, params: dict[str, Any]) -> dict[str, Any]:
         """The validated parameters that are given, as JSON values. Raises BadParameters."""

@@ -112,7 +112,7 @@ class BadJob(RollcallError):
 
 
 class BadResult(RollcallError):
-    """A job returned what cannot be stored as its run's stats, or exits. The message says why."""
+    """A job returned what cannot be stored as the stats of its run. The message says why."""
 
 
 class RunDeferred(RollcallError):

@@ -57,12 +57,6 @@ async def performed(house: WorkerContext, own: Job, **params: Any) -> dict[str, 
     return await worker_harness.run_row(house.pool, run_id)
 
 
-@job
-async def exits(run: Run) -> None:
-    """Ends as a script does."""
-    sys.exit(f"no settings for {run.job}")
-
-
 async def scheduled(house: WorkerContext, own: Job) -> UUID:
     """The run of the job's latest tick, queued."""
     (declared,) = own.declared(house.config)
@@ -525,12 +519,3 @@ async def test_a_table_of_ones_own_is_created_once_and_a_row_that_is_as_it_was_i
 
     assert await house.pool.fetchval("SELECT xmin::text FROM own_prices") == before
     assert same["stats"]["unchanged"] == 1
-
-
-async def test_a_job_that_exits_fails_and_its_worker_goes_on(house: WorkerContext) -> None:
-    row = await performed(house, exits)
-
-    assert (row["status"], row["error_type"]) == ("failure", "BadResult")
-    assert row["error_message"] == (
-        "the job called sys.exit with 'no settings for exits': let it return"
-    )
