@@ -44,7 +44,7 @@ class JobRegistry:
 def load(config: Config) -> JobRegistry:
     """All jobs by these settings. Own jobs that cannot be loaded are faults.
 
-    Raises BadConfig if the settings of a built-in job are inconsistent.
+    Raises BadConfig, with a line for each built-in job whose settings are inconsistent.
     """
     found = discovery.discover(config, BUILT_IN)
     faults = list(found.faults)
@@ -52,7 +52,15 @@ def load(config: Config) -> JobRegistry:
         # They may use `run.session`: what it needs is loaded now, not inside the event loop.
         for name in ("app.store.sessions", "sqlalchemy.dialects.postgresql.asyncpg"):
             importlib.import_module(name)
-    declared = [schedule for job in BUILT_IN for schedule in job.declared(config)]
+    declared: list[DeclaredSchedule] = []
+    invalid: list[str] = []
+    for job in BUILT_IN:
+        try:
+            declared += job.declared(config)
+        except BadConfig as error:
+            invalid.append(str(error))
+    if invalid:
+        raise BadConfig("\n".join(invalid))
     jobs = list(BUILT_IN)
     for job in found.jobs:
         try:

@@ -366,18 +366,21 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent_schedules(self) -> Self:
+        faults: list[str] = []
         for prefix in ("scrape", "news", "stories"):
             cron, interval = f"{prefix}_schedule", f"{prefix}_interval_minutes"
             if self.model_fields_set >= {cron, interval}:
-                raise ValueError(
+                faults.append(
                     f"{cron.upper()} and {interval.upper()} contradict each other: set one of them"
                 )
             used = {f"{prefix}_{name}" for name in ("schedule", "exclude", "start", "end")}
             if f"{prefix}_timezone" in self.model_fields_set and not used & self.model_fields_set:
-                raise ValueError(
+                faults.append(
                     f"{prefix.upper()}_TIMEZONE has no effect without"
                     f" {', '.join(sorted(name.upper() for name in used))}: set one of them"
                 )
+        if faults:
+            raise ValueError("\n  ".join(faults))
         return self
 
     def secrets(self) -> frozenset[str]:

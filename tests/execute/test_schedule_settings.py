@@ -11,7 +11,7 @@ from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadConfig
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from workers import news, odds, recipe_dir, stories
+from workers import news, odds, recipe_dir, registry, stories
 from workers.job import Job
 
 RECIPE = """name = "wares"
@@ -127,6 +127,30 @@ def test_a_contradiction_is_refused_with_its_reason(
 
     assert reason in str(refused.value)
     assert next(iter(settings)).split("_")[0] in str(refused.value)
+
+
+def test_the_settings_of_all_jobs_are_refused_in_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(monkeypatch, SCRAPE_SCHEDULE="61 * * * *", NEWS_COALESCE="all")
+
+    with pytest.raises(BadConfig) as refused:
+        registry.load(loaded)
+
+    first, second = str(refused.value).splitlines()
+    assert first.startswith("Invalid settings SCRAPE_…: ")
+    assert second.startswith("Invalid settings NEWS_…: ")
+
+
+def test_contradictions_of_all_jobs_are_refused_in_one_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = {"STORIES_SCHEDULE": "0 6 * * *", "STORIES_INTERVAL_MINUTES": "5"}
+
+    with pytest.raises(BadConfig) as refused:
+        load(monkeypatch, NEWS_TIMEZONE="Africa/Lagos", MAX_JOBS="9", **both)
+
+    _, first, second = str(refused.value).splitlines()
+    assert first.startswith("  NEWS_TIMEZONE has no effect")
+    assert second.startswith("  STORIES_SCHEDULE and STORIES_INTERVAL_MINUTES")
 
 
 def test_a_recipe_sets_its_own_policies(tmp_path: Path) -> None:
