@@ -86,6 +86,7 @@ def test_all_that_is_wrong_is_said_in_one_list(monkeypatch: pytest.MonkeyPatch) 
         ("ALERT_QUIET_HOURS", "late", "must be HH:MM-HH:MM"),
         ("MONTHLY_REQUESTS", "many", "must be name=number, separated by commas"),
         ("FRESH_MINUTES", "=5", "must be name=number, separated by commas"),
+        ("MONTHLY_REQUESTS", "a=1,b=2, a=3", "names a more than once"),
         ("ALERT_QUIET_HOURS", "22:00-07:00 Mars/Base", "no time zone 'Mars/Base'"),
     ],
 )
@@ -300,6 +301,7 @@ async def test_herokus_redis_url_is_spoken_to_over_tls(
     [
         ("ALERT_URLS", "hooks.example.org/s3cret", "must be URLs such as json://host/path"),
         ("PING_URLS", "poll_news-s3cret", "must be job=https://"),
+        ("PING_URLS", "a=https://s3cret,a=https://s3cret", "names a more than once"),
         ("PING_SCHEDULER_URL", "ftp://s3cret", "must start with http:// or https://"),
         ("FRESH_MINUTES", "poll_news=soon", "valid number"),
         ("FRESH_MINUTES", "poll_news", "must be name=number"),

@@ -145,9 +145,11 @@ def _alert_routes(value: SecretStr) -> SecretStr:
 
 
 def _pings(value: SecretStr) -> SecretStr:
-    for name, address in pings(value).items():
+    pairs = _ping_pairs(value.get_secret_value())
+    for name, address in pairs:
         if not name or not address.startswith(("http://", "https://")):
             raise ValueError("must be job=https://…, separated by commas or spaces")
+    _check_once([name for name, _ in pairs])
     return value
 
 
@@ -164,11 +166,13 @@ def _ping(value: SecretStr) -> SecretStr:
 
 def pings(value: SecretStr | None) -> dict[str, str]:
     """Return the ping URLs by job, from `job=https://…` separated by commas or spaces."""
-    if value is None:
-        return {}
-    parts = re.split(r"[\s,]+(?=[^\s,=/]+=)", value.get_secret_value().strip(", \n"))
+    return {} if value is None else dict(_ping_pairs(value.get_secret_value()))
+
+
+def _ping_pairs(text: str) -> list[tuple[str, str]]:
+    parts = re.split(r"[\s,]+(?=[^\s,=/]+=)", text.strip(", \n"))
     pairs = [part.partition("=") for part in parts if part]
-    return {name.strip(): address.strip() for name, _, address in pairs}
+    return [(name.strip(), address.strip()) for name, _, address in pairs]
 
 
 def _secret_parts(address: str) -> list[str]:
@@ -196,7 +200,13 @@ def _numbers_by_name(value: object) -> object:
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
     if any(not name.strip() or not number.strip() for name, _, number in pairs):
         raise ValueError("must be name=number, separated by commas")
+    _check_once([name.strip() for name, _, _ in pairs])
     return {name.strip(): number.strip() for name, _, number in pairs}
+
+
+def _check_once(names: list[str]) -> None:
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"names {', '.join(sorted(twice))} more than once")
 
 
 def _proxies(values: tuple[str, ...]) -> tuple[str, ...]:
