@@ -152,6 +152,25 @@ async def test_a_stream_sends_changes_and_goes_on_after_the_last_one_it_sent(
     assert json.loads(again[0]["data"])["fields"] == {"n": {"from": 1, "to": 2}}
 
 
+@pytest.mark.parametrize("path", [f"{FEED}/stream", "/collection/exports/items?format=csv"])
+async def test_the_headers_of_a_stream_are_answered_without_it(
+    dsn: str, redis_url: str, redis: ArqRedis, pool: Pool, org: Org, path: str
+) -> None:
+    del redis
+    await pool.execute("UPDATE api_tokens SET expires_at = NULL")
+    headers = {"authorization": f"Bearer {org.secrets[Scope.READ]}"}
+    async with (
+        sites.opened(config_for(dsn, redis_url), pool) as site,
+        httpx.AsyncClient(base_url=site.url, headers=headers, timeout=20) as client,
+    ):
+        head = await client.head(path)
+        other = await client.get("/collection/usage")  # on the same connection
+
+    assert (head.status_code, other.status_code) == (200, 200)
+    assert head.headers["content-type"].startswith("text/")
+    assert "content-length" not in head.headers
+
+
 async def test_a_stream_is_refused_without_a_valid_token(
     api: httpx.AsyncClient, org: Org, pool: Pool
 ) -> None:

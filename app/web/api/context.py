@@ -1,6 +1,7 @@
 """What every handler of the API gets and returns."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -56,12 +57,12 @@ class ApiResponse:
 
     body: BaseModel | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes] | None = None
     media_type: str = "application/json"
 
     @classmethod
     async def streamed(
-        cls, parts: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str] | None = None
+        cls, parts: AsyncGenerator[bytes], media_type: str, headers: Mapping[str, str] | None = None
     ) -> Self:
         """Return a response that streams the parts, of which it makes the first one here.
 
@@ -71,7 +72,8 @@ class ApiResponse:
         return cls(headers=headers or {}, stream=_joined(first, parts), media_type=media_type)
 
 
-async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for part in rest:
-        yield part
+async def _joined(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(rest):
+        yield first
+        async for part in rest:
+            yield part

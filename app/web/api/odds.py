@@ -5,7 +5,7 @@ They answer what the command `odds` prints.
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -136,7 +136,7 @@ def _csv(query: MatchesQuery, found: Sequence[Match], next_cursor: str | None) -
     file = io.StringIO(newline="")
     price_rows.write_csv(file, found)
 
-    async def whole() -> AsyncIterator[bytes]:
+    async def whole() -> AsyncGenerator[bytes]:
         yield file.getvalue().encode()
 
     headers = {"content-disposition": 'attachment; filename="odds.csv"'}

@@ -2,9 +2,11 @@
 
 import asyncio
 import re
+from collections.abc import AsyncGenerator
 from functools import partial
 from http import HTTPStatus
 from itertools import groupby
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -93,7 +95,10 @@ async def _handle(request: Request, endpoint: Endpoint) -> Response:
             if (key := parsed.idempotency_key) is not None:
                 respond = partial(_respond, parsed, endpoint)
                 return await idempotency.respond_once(parsed, endpoint, key, respond)
-            return await _respond(parsed, endpoint)
+            answer = await _respond(parsed, endpoint)
+            if request.method == "HEAD" and isinstance(answer, StreamingResponse):
+                return await _without_body(answer)
+            return answer
     except Exception as error:
         problem = problems.of_error(error)
         if problem is None:
@@ -111,6 +116,16 @@ async def _respond(parsed: ApiRequest, endpoint: Endpoint) -> Response:
     text = None if answer.body is None else answer.body.model_dump_json()
     media_type = None if text is None else "application/json"
     return Response(text, endpoint.status, {**COMMON_HEADERS, **answer.headers}, media_type)
+
+
+async def _without_body(answer: StreamingResponse) -> Response:
+    """Return the headers of a stream, and end it: it may have no end, or hold a slot."""
+    stream = cast("AsyncGenerator[bytes]", answer.body_iterator)
+    await anext(stream)
+    await stream.aclose()
+    response = Response(None, answer.status_code, dict(answer.headers))
+    del response.headers["content-length"]  # which that of the stream is, is not known
+    return response
 
 
 async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
