@@ -38,9 +38,11 @@ async def org(pool: Pool) -> UUID:
     return await tokens.create_org(pool, "Acme", NOON)
 
 
-async def write(pool: Pool, org: UUID | None, at: datetime = NOON, **data: Any) -> None:
+async def write(
+    pool: Pool, org: UUID | None, at: datetime = NOON, key: str = "k", **data: Any
+) -> None:
     async with tenancy.transaction(pool, org) as connection:
-        await items.write(connection, org, "shop", [Item("shop", "k", data)], at, RUN)
+        await items.write(connection, org, "shop", [Item("shop", key, data)], at, RUN)
 
 
 async def with_runs(pool: Pool, org: UUID, count: int) -> list[UUID]:
@@ -230,6 +232,22 @@ async def test_a_reader_is_told_when_what_it_has_not_read_was_dropped(
     again, place = await feed(pool, org)
     assert dropped == [f"changes_{NOON:%Y_%m}"]
     assert again == []
+    assert (await feed(pool, org, place))[0] == []
+
+
+async def test_what_is_kept_from_before_the_dropped_is_not_read_again_and_again(
+    pool: Pool, org: UUID
+) -> None:
+    await partitions.create_upcoming(pool, NOON, partitions.CHANGES)
+    following = partitions.next_month(partitions.month_start(NOON))
+    await write(pool, org, following, "ahead")  # the clock of its worker is
+    await write(pool, org, NOON, "dropped")
+    await write(pool, org, following, "kept")
+    await partitions.drop_ended(pool, following, partitions.CHANGES)
+
+    (first,), place = await feed(pool, org, limit=1)
+
+    assert first.key == "kept"
     assert (await feed(pool, org, place))[0] == []
 
 

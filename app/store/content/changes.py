@@ -49,7 +49,8 @@ class Change:
         return FeedPosition(self.position, self.id)
 
 
-# One statement has one snapshot, so that the horizon fits the rows.
+# One statement has one snapshot, so that the horizon fits the rows. What is kept from before the last
+# change that was dropped is left out: a reader that goes on after it would begin anew for ever.
 FEED = """
 SELECT h.horizon, h.dropped_through, c.id, c.position, c.at, c.kind, c.source, c.key, c.run_id,
        c.fields
@@ -59,6 +60,7 @@ FROM (SELECT base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS hor
 LEFT JOIN LATERAL (
   SELECT * FROM changes
   WHERE org_id = $1 AND (position, id) > ($2, $3) AND position < h.horizon
+    AND position > h.dropped_through
     AND ($5::text[] IS NULL OR kind = ANY ($5))
   ORDER BY position, id LIMIT $4) c ON true
 ORDER BY c.position, c.id
