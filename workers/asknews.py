@@ -120,7 +120,7 @@ class AskNewsGroup(SourceGroup):
                 return ""
 
     async def on_partition_done(self, connection: Connection, done: CompletedPartition) -> None:
-        """Move the entity's cursor to when its first page was fetched."""
+        """Move the entity's cursor to when its first page was requested."""
         partition_key = (done.source, done.partition)
         await news.move_cursor(connection, partition_key, done.started_at, done.run_id)
 

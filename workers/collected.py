@@ -41,8 +41,8 @@ class PageResult:
 class Progress:
     """What this attempt has stored of one partition.
 
-    `started_at`, `read_at`: when its first and its last page were fetched. `unnamed`: some rejected
-    records have no key.
+    `started_at`: when its first page was requested. `read_at`: when its last one was fetched.
+    `unnamed`: some rejected records have no key.
     """
 
     partition: Partition
@@ -63,7 +63,7 @@ class Progress:
             self.keys | content.keys,
             self.refused | content.refused,
             self.unnamed or any(UNNAMED_RECORD.fullmatch(name) for name in content.refused),
-            self.started_at or fetched_at,
+            self.started_at or result.page.requested_at,
             fetched_at,
             self.coverage.merge(content.coverage),
         )

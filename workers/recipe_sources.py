@@ -67,17 +67,18 @@ class RecipeItemStorage(SourceGroup):
             page = [item for item in records if item.source == name]
             written = await items.write(connection, self.org_id, name, page, now, run_id)
             total = total.plus(written)
-            self._advance_cursors(name, page)
+            self._advance_cursors(name, page, now)
         return total
 
-    def _advance_cursors(self, name: str, page: Iterable[Item]) -> None:
+    def _advance_cursors(self, name: str, page: Iterable[Item], now: datetime) -> None:
         source = self.sources.get(name)
         if source is None or source.recipe.incremental is None:
             return
         incremental = source.recipe.incremental
         for item in page:
             partition_key = (name, item.partition)
-            cursor = latest_cursor(incremental, [item], self._furthest.get(partition_key))
+            before = self._furthest.get(partition_key)
+            cursor = latest_cursor(incremental, [item], before, now)
             if cursor is not None:
                 self._furthest[partition_key] = cursor
 

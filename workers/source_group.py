@@ -36,8 +36,7 @@ class PageWriteCounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CompletedPartition:
-    """A partition whose last page has been stored. `started_at`: when its first page was
-    fetched."""
+    """A partition whose last page has been stored. `started_at`: when its first was requested."""
 
     source: str
     partition: str

@@ -16,10 +16,18 @@ def parse(text: str) -> Any:
     """
     return json.loads(
         _GUARD.sub("", text, count=1),
-        parse_float=Decimal,
+        parse_float=exact_number,
         parse_constant=_constant,
         strict=False,
     )
+
+
+def exact_number(written: str) -> Decimal | str:
+    """Return a number as a decimal; as it is written if no decimal has such an exponent."""
+    try:
+        return Decimal(written)
+    except ArithmeticError:
+        return written
 
 
 def _constant(name: str) -> Decimal | None:

@@ -534,6 +534,19 @@ def test_a_reached_total_ends_paging_and_repeated_rows_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("kind", ["page", "offset"])
+@pytest.mark.parametrize("total", [-1, 0, 2, 5, "7"])
+def test_a_total_that_the_rows_already_exceed_ends_no_listing(kind: str, total: int | str) -> None:
+    """It counts something else, or nothing: -1 and 0 are what sites say that do not count."""
+    source = source_of(kind, total='"total"')
+
+    got = read(source, lambda request: json_page(page_number(request), total=total))
+
+    assert isinstance(got.end, ListingEnd)
+    assert got.end.reason == "an empty list"
+    assert len(got.keys) == PAGES * SIZE
+
+
+@pytest.mark.parametrize("kind", ["page", "offset"])
 def test_a_list_that_moves_down_while_pages_are_read_is_incomplete(kind: str) -> None:
     """A row joins at the top after page 1 was read: the last row of page 1 is served again."""
     joined = {1: rows_of(1), 2: ["1c", "2a", "2b"], 3: ["2c", "3a", "3b"], 4: ["3c", "4a", "4b"]}

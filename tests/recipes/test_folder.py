@@ -1,6 +1,9 @@
 """SOURCES_DIR: every file is a source with a schedule of its own, and a bad one hurts no other."""
 
-from datetime import timedelta
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,7 +20,8 @@ from app.store.servers import ServerUrls
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.configs import config_for
-from tests.recipes.shop import Shop, ask, items, write
+from tests.fetch.hostile import Visit
+from tests.recipes.shop import Shop, ask, items, open_shop, ware, write
 from tests.wait import until
 from workers import deciding, registry, source
 from workers import lifecycle as opening
@@ -240,6 +244,71 @@ async def test_the_next_run_asks_from_where_the_last_one_ended(
 
     assert "since=2020-01-01" in shop.asked[0]
     assert expected in unquote(shop.asked[1])
+
+
+@pytest.mark.parametrize(
+    ("listed", "more", "expected"),
+    [
+        (12340615, "", "since=12340615"),  # a date of the year 1234, if read as one
+        (1700010112345, 'format = "unix_ms"', "since=1700010112345"),
+        (1700010112345, 'format = "unix_ms"\noverlap = "1m"', "since=1700010052345"),
+        (1700010112, 'format = "unix"\noverlap = "1m"', "since=1700010052"),
+        (10**17, 'format = "unix"\noverlap = "1m"', "since=100000000000000000"),
+    ],
+)
+async def test_a_cursor_that_is_a_number_is_not_read_as_a_date(
+    kitchen: WorkerContext, shop: Shop, folder: Path, listed: int, more: str, expected: str
+) -> None:
+    shop.wares = [ware(listed, at="2026-09-05T12:00:00Z")]
+    write(folder, "wares", good(shop.base) + INCREMENTAL.format(more=f'field = "id"\n{more}'))
+    await ask(kitchen, "wares")
+
+    await ask(kitchen, "wares")
+
+    assert shop.asked[1].endswith(expected)
+
+
+@pytest.mark.parametrize("more", ["", 'format = "plain"'])
+async def test_a_row_dated_in_the_future_does_not_move_the_cursor_there(
+    kitchen: WorkerContext, shop: Shop, folder: Path, more: str
+) -> None:
+    """The next runs would ask from 2099 on, find nothing, and succeed."""
+    shop.wares = [ware(1), ware(2), ware(3, at="2099-01-01T00:00:00Z")]
+    write(folder, "wares", good(shop.base) + INCREMENTAL.format(more=f'field = "at"\n{more}'))
+    await ask(kitchen, "wares")
+
+    await ask(kitchen, "wares")
+
+    assert "since=2026-09-05T12:00:02Z" in unquote(shop.asked[1])
+
+
+@dataclass
+class SlowShop(Shop):
+    """Takes a while to answer; `asked_at`: when it was asked first."""
+
+    clock: Callable[[], datetime] | None = None
+    asked_at: datetime | None = None
+
+    async def __call__(self, visit: Visit) -> None:
+        assert self.clock is not None
+        self.asked_at = self.asked_at or self.clock()
+        await asyncio.sleep(0.2)
+        await super().__call__(visit)
+
+
+async def test_the_time_of_the_last_read_is_before_its_request(
+    kitchen: WorkerContext, folder: Path
+) -> None:
+    """What the site lists while it makes its answer may be in none: the next run asks for it."""
+    async with open_shop(SlowShop(clock=kitchen.clock)) as shop:
+        assert isinstance(shop, SlowShop)
+        write(folder, "wares", good(shop.base) + INCREMENTAL.format(more=""))
+
+        await ask(kitchen, "wares")
+
+    assert shop.asked_at is not None
+    cursor = (await store.cursors(kitchen.pool, None, "wares"))["all"]
+    assert datetime.fromisoformat(cursor) <= shop.asked_at
 
 
 async def test_a_run_that_fails_leaves_the_next_to_ask_from_where_it_did(

@@ -30,6 +30,7 @@ LATIN = {"content-type": "application/json; charset=iso-8859-1"}
         ("string", "123456789012345678901234567890", "123456789012345678901234567890"),
         ("json", "[12345678901234567.89, 2.50]", ["12345678901234567.89", 2.5]),
         ("json", "[123456789012345678901234567890]", ["123456789012345678901234567890"]),
+        ("json", "[1e400, -1e400, 1e-400, 0e-400]", ["1E+400", "-1E+400", "1E-400", 0.0]),
     ],
 )
 def test_a_json_number_keeps_its_digits(kind: str, written: str, expected: Any) -> None:
@@ -47,6 +48,29 @@ def test_a_json_number_keeps_its_digits(kind: str, written: str, expected: Any) 
 def test_a_number_that_a_type_does_not_hold_is_refused(kind: str, written: str) -> None:
     with pytest.raises(ValueError, match="use the type decimal"):
         of(decode(written.encode(), {}), kind)
+
+
+@pytest.mark.parametrize("number", ["1e99999999999999999999", "-1E-99999999999999999999"])
+@pytest.mark.parametrize("mark", ["", ")]}'\n"])
+def test_a_number_beyond_all_exponents_loses_no_other_row(number: str, mark: str) -> None:
+    body = f'{mark}[{{"id": "a", "n": {number}}}, {{"id": "b", "n": 1.5}}]'.encode()
+
+    reading = read_json(body, id="id", n={"path": "n", "type": "decimal"})
+
+    assert [row.key for row in reading.rows] == ["b"]
+    assert [one.key for one in reading.rejected] == ["a"]
+    assert "n: " in reading.rejected[0].reason
+
+
+@pytest.mark.parametrize("name", ["title", "\\ud800"])
+def test_half_a_character_in_a_rejected_row_loses_no_other_row(name: str) -> None:
+    body = f'[{{"id": null, "{name}": "\\ud83d", "n": 1}}, {{"id": "b"}}]'.encode()
+
+    reading = read_json(body, id="id")
+
+    assert [row.key for row in reading.rows] == ["b"]
+    (rejected,) = reading.rejected
+    assert rejected.data == f'{{"id": null, "{name}": "\\ud83d", "n": 1}}'.encode()
 
 
 def test_ids_that_differ_in_their_last_digit_are_two_rows() -> None:

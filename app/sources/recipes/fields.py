@@ -76,8 +76,11 @@ def clean_json(value: Any, depth: int = 0) -> Any:
 def _clean_number(value: float | Decimal) -> float | str:
     if isinstance(value, int):
         return value if _INTEGERS[0] <= value <= _INTEGERS[1] else str(value)
-    held = _finite(float(value))
-    return held if isinstance(value, float) or _is_held(value, held) else str(value)
+    held = float(value)
+    if isinstance(value, float) or not value.is_finite():
+        return _finite(held)
+    fits = math.isfinite(held) and (held != 0 or value == 0) and _is_held(value, held)
+    return held if fits else str(value)
 
 
 def _apply_match(text: str, pattern: str) -> str | None:

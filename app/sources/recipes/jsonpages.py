@@ -1,9 +1,9 @@
 """JSON pages, queried with JMESPath. Numbers with a fraction are decimals, exactly as written."""
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any, cast
 
@@ -74,7 +74,7 @@ class JsonPage:
 
     def as_bytes(self, row: Any) -> bytes:
         """Return the row as bytes, for storing it as a rejected row."""
-        return _encoder.encode(row)
+        return encode(row)
 
     def search(self, expression: str) -> Any:
         """Return what `expression` finds in the whole document."""
@@ -94,7 +94,7 @@ class JsonPage:
         return None
 
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_decoder = msgspec.json.Decoder(float_hook=jsontext.exact_number)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -112,6 +112,14 @@ def decode(body: bytes, headers: Mapping[str, str]) -> Any:
         return jsontext.parse(encoding.decode_json(body, headers))
     except (ValueError, Schema) as error:  # an integer may have too many digits
         raise Schema(f"the page is not valid JSON: {error}") from None
+
+
+def encode(value: Any) -> bytes:
+    """Return a decoded value as JSON; half a character, which no encoding has, as an escape."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, default=str).encode()
 
 
 def search(expression: str, value: Any) -> Any:
@@ -180,7 +188,7 @@ _SAYS_ERROR = {
 
 
 def _shown(value: Any) -> str:
-    return _encoder.encode(value).decode(errors="replace")[:200]
+    return encode(value).decode(errors="replace")[:200]
 
 
 def _member(value: Any, key: str | int) -> Any:

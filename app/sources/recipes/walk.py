@@ -242,7 +242,7 @@ class RecipePagination:
             return self._ended("an empty list")
         if reading.more:
             return None
-        if self.total is not None and self._distinct >= self.total:
+        if self._distinct == self.total:  # a total that is exceeded counts something else
             return self._ended(f"the total of {self.total}")
         if paginate.short_page_ends and reading.record_count < (paginate.size or 0):
             return self._ended("a short page")
