@@ -5,6 +5,7 @@ from typing import Any
 
 from app.core.enums import FailureKind
 from app.core.errors import Failure
+from app.fetch.urls import MAX_SHOWN_LENGTH
 from app.store.runs.progress import SourceProgress
 
 _LOCAL_FAILURES = (FailureKind.OVER_LIMIT.value, FailureKind.LOCAL_NETWORK.value)
@@ -21,7 +22,7 @@ def as_recorded(failure: Failure) -> dict[str, Any]:
         "kind": failure.kind.value,
         "error": str(failure)[:500],
         "status": failure.status,
-        "url": failure.url,
+        "url": failure.url and failure.url[:MAX_SHOWN_LENGTH],
         "attempts": failure.attempts,
     }
 

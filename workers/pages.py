@@ -134,9 +134,11 @@ class SourcePages:
         else:
             if raw.status != HTTPStatus.NOT_MODIFIED:
                 return raw
-            body = await pages.load_body(self.context.pool, known.body_hash)
-            if body is not None:
-                return replace(raw, status=HTTPStatus.OK.value, body=body)
+            stored = await pages.load_unmodified(
+                self.context.pool, self.claimed, self.source, raw, known.body_hash
+            )
+            if stored is not None:
+                return stored
         return await self._fetch(request, part, number)
 
     async def _fetch(self, request: SourceRequest, part: Partition | None, number: int) -> RawPage:

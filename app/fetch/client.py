@@ -219,19 +219,18 @@ class Fetcher:
             await self.sleep(wait)
             progress.attempt += 1
             tally.retries += 1
-        shown = urls.public_url(answer.url)
         _log.debug(
             "fetch.page",
             source=self.source,
             status=answer.status,
             bytes=len(answer.body),
             attempt=progress.attempt,
-            url=shown,
+            url=urls.public_url(answer.url),
         )
         return RawPage(
             body=urls.mask_body(answer.body, forms),
             status=answer.status,
-            url=shown,
+            url=urls.masked_url(answer.url),
             headers={name: urls.mask(value, forms) for name, value in answer.headers.items()},
             fetched_at=self.clock(),
         )

@@ -96,7 +96,12 @@ def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
 
 
 def public_url(url: str) -> str:
-    """`url` for display: no user, no fragment, secrets as `***`, shortened. Never raises."""
+    """`url` for display: as `masked_url` returns it, shortened. Never raises."""
+    return masked_url(url)[:MAX_SHOWN_LENGTH]
+
+
+def masked_url(url: str) -> str:
+    """`url` without user and fragment, and with secrets as `***`. Never raises."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -104,7 +109,7 @@ def public_url(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     query = re.sub(r"[^&;]+", _masked, parts.query)
     shown = urlunsplit((parts.scheme, host, parts.path, query, ""))
-    shown = mask(shown, _hidden.get())[:MAX_SHOWN_LENGTH]
+    shown = mask(shown, _hidden.get())
     return shown if shown.isprintable() else "".join(c for c in shown if c.isprintable())
 
 

@@ -60,6 +60,7 @@ class Site(Shop):
     middle: tuple[str, bytes] | tuple[str, bytes, dict[str, str]] | None = None
 
     async def __call__(self, visit: Visit) -> None:
+        self.asked.append(visit.path)
         query = dict(pair.split("=") for pair in visit.path.partition("?")[2].split("&") if pair)
         offset = int(query.get("offset", 0))
         number = int(query.get("page") or query.get("cursor") or offset // 3 + 1)
@@ -302,3 +303,71 @@ async def test_more_than_a_tenth_of_the_rows_refused_is_drift(
 
     assert (row["status"], row["stats"]["breach"]) == ("partial_failure", "drift")
     assert "40 % of the records could not be read; at most 10 %" in row["error_message"]
+
+
+class ConditionalSite(Site):
+    """Answers 304, with no more headers than it must, to who has the page."""
+
+    charset: str | None = None
+    conditional: int = 0
+
+    async def __call__(self, visit: Visit) -> None:
+        if "if-none-match" in visit.head.lower():
+            self.conditional += 1
+            await visit.say(b'HTTP/1.1 304 Not Modified\r\netag: "1"\r\nconnection: close\r\n\r\n')
+        elif self.charset is not None:
+            body = '{"items": [{"id": "Käse"}]}'.encode(self.charset)
+            media = f"application/json; charset={self.charset}"
+            await visit.answer(body=body, content_type=media, etag='"1"')
+        else:
+            page = json_page(int(visit.path.partition("page=")[2] or 1))
+            link = {"link": page.link} if page.link else {}
+            await visit.answer(body=str(page.body).encode(), etag='"1"', **link)
+
+
+async def test_a_page_that_is_not_modified_still_names_the_next_page_in_its_header(
+    kitchen: WorkerContext, folder: Path
+) -> None:
+    async with open_shop(ConditionalSite()) as site:
+        assert isinstance(site, ConditionalSite)
+        more = 'missing = "mark"'
+        paging = KINDS["link_header"] + "\nstable = true"
+        text = RECIPE.format(name="links", base=site.base, paging=paging, more=more)
+        write(folder, "links", text)
+        first = await run(kitchen, "links")
+
+        again = await run(kitchen, "links")
+
+    assert site.conditional == PAGES
+    assert [row["stats"]["pages"] for row in (first, again)] == [PAGES, PAGES]
+    assert [row["status"] for row in (first, again)] == ["success", "success"]
+    assert not [item["key"] for item in await items(kitchen) if item["absent_since"]]
+
+
+async def test_a_page_that_is_not_modified_is_read_in_its_own_encoding(
+    kitchen: WorkerContext, folder: Path
+) -> None:
+    async with open_shop(ConditionalSite()) as site:
+        assert isinstance(site, ConditionalSite)
+        site.charset = "iso-8859-1"
+        text = RECIPE.format(name="latin", base=site.base, paging='type = "none"', more="")
+        write(folder, "latin", text)
+        await run(kitchen, "latin")
+
+        again = await run(kitchen, "latin")
+
+    assert (site.conditional, again["status"], again["error_message"]) == (1, "success", None)
+
+
+async def test_numbered_pages_go_on_at_the_whole_of_a_long_address(
+    kitchen: WorkerContext, folder: Path
+) -> None:
+    ids = ",".join(str(number) for number in range(1_000, 1_200))
+    async with open_shop(Site()) as site:
+        text = RECIPE.format(name="long", base=site.base, paging=KINDS["page"], more="")
+        write(folder, "long", text.replace("/list", f"/list?ids={ids}"))
+
+        row = await run(kitchen, "long")
+
+    assert row["stats"]["pages"] == PAGES + 1
+    assert all(f"ids={ids}" in path for path in site.asked)

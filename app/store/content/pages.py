@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 import zstandard
+from asyncpg import Record
 
 from app.core.messages import RawPage, SourceRequest
 from app.sources import coverage as covers
@@ -110,6 +112,15 @@ PRUNE_VALIDATORS = """
 DELETE FROM page_validators WHERE fingerprint IN (
   SELECT fingerprint FROM page_validators WHERE full_fetched_at < $1
   ORDER BY full_fetched_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+
+
+# A page as it was stored last: the same owner's, from the same URL.
+WHOLE = """
+SELECT b.body, b.size, p.headers
+FROM raw_bodies b JOIN raw_pages p ON p.body_hash = b.hash JOIN runs r USING (execution_id)
+WHERE b.hash = $1 AND p.source = $2 AND p.url = $3 AND r.org_id IS NOT DISTINCT FROM $4
+ORDER BY p.fetched_at DESC LIMIT 1
 """
 
 
@@ -222,8 +233,27 @@ async def save_raw_page(
 async def load_body(pool: Pool | Connection, body_hash: bytes) -> bytes | None:
     """Return a stored body, decompressed; None if it is not stored (any more)."""
     row = await pool.fetchrow("SELECT body, size FROM raw_bodies WHERE hash = $1", body_hash)
+    return None if row is None else await _body_of(row)
+
+
+async def load_unmodified(
+    pool: Pool, claimed: ClaimedRun, source: str, raw: RawPage, body_hash: bytes
+) -> RawPage | None:
+    """Return the stored page that the 304 `raw` stands for; None if it is not stored (any more).
+
+    RFC 9111 3.2: its headers are the stored ones, with those of the 304. A 304 has no content, so
+    its content type is none of the page.
+    """
+    row = await pool.fetchrow(WHOLE, body_hash, source, raw.url, claimed.org_id)
     if row is None:
         return None
+    headers = {**row["headers"], **raw.headers}
+    if "content-type" in row["headers"]:
+        headers["content-type"] = row["headers"]["content-type"]
+    return replace(raw, status=HTTPStatus.OK.value, body=await _body_of(row), headers=headers)
+
+
+async def _body_of(row: Record) -> bytes:
     if row["size"] > LARGE:
         return await asyncio.to_thread(_unpacked, row["body"], row["size"])
     return _unpacked(row["body"], row["size"])
