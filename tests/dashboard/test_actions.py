@@ -188,6 +188,29 @@ async def test_all_failed_runs_of_a_filter_are_counted_and_then_retried(
     assert acts == 4
 
 
+async def test_runs_that_came_after_the_list_was_read_are_not_cancelled_with_it(
+    site: Site, scene: Scene
+) -> None:
+    await scene.job("a", [RunStatus.RUNNING])
+    async with site.signed_in(Scope.OPERATE) as operator:
+        listed = (await operator.get("/runs?status=running")).text
+        form = {
+            "csrf": csrf(listed),
+            "status": "running",
+            "period": "24h",
+            "action": "cancel_all",
+            "as_of": listed.split('name="as_of" value="')[1].split('"')[0],
+        }
+        asked = (await operator.post("/runs/several", data=form)).text
+        await scene.job("b", [RunStatus.RUNNING])
+        await scene.pool.execute("UPDATE runs SET created_at = now() WHERE job = 'b'")
+        await operator.post("/runs/several", data=form | {"confirmed": "yes"})
+
+    rows = await scene.pool.fetch("SELECT job, status FROM runs ORDER BY job")
+    assert "Cancel 1 run?" in asked
+    assert [tuple(row) for row in rows] == [("a", "cancelled"), ("b", "running")]
+
+
 async def test_selected_runs_are_cancelled_and_ended_ones_are_left_out(
     site: Site, scene: Scene
 ) -> None:

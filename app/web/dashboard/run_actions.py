@@ -1,6 +1,7 @@
 """Dashboard actions on runs: cancel and retry, one or several at once."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -141,11 +142,12 @@ async def _selected(
     org_id = user.org_id
     async with transaction(context.pool, org_id) as connection:
         if form["action"].endswith("_all"):
-            now = page_filters.optional_instant(form.get("as_of", ""))
-            query = page_filters.run_query(
-                form, org_id, now or await heartbeats.database_now(connection)
-            )
-            rows = await listing.runs(connection, query.filters, MAX_AT_ONCE + 1)
+            as_of = page_filters.optional_instant(form.get("as_of", ""))
+            now = as_of or await heartbeats.database_now(connection)
+            filters = page_filters.run_query(form, org_id, now).filters
+            # Not the runs that came since: neither the list nor the confirmation showed them.
+            until = now if filters.until is None else min(now, filters.until)
+            rows = await listing.runs(connection, replace(filters, until=until), MAX_AT_ONCE + 1)
         else:
             ids = [_id(text) for text in form.getlist("run")]
             if not ids:
