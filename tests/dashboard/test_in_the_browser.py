@@ -254,9 +254,11 @@ async def test_a_note_that_is_being_typed_is_not_taken_away(
         await publish.publish_all_jobs(scene.pool, scene.redis)
         await page.wait_for_timeout(2_500)
         kept = await page.get_by_label("Reason").input_value()
-        await page.get_by_role("button", name="Filter").focus()
+        await page.get_by_role("button", name="Pause").focus()
 
         await expect(page.locator("h1")).to_contain_text("unhealthy", timeout=10_000)
+        await expect(page.get_by_label("Reason")).to_have_value("half a senten")
+        await expect(page.get_by_role("button", name="Pause")).to_be_focused()
 
     assert kept == "half a senten"
 

@@ -25,18 +25,32 @@
     return href ? `a[href="${CSS.escape(href)}"]` : null;
   };
 
+  // A control of a form is known again by its form, its name and, of a button, its text.
+  const controlsIn = (root) => [...root.querySelectorAll("form :is(input, textarea, select, button)")];
+  const nameOf = (one) => [
+    one.form.getAttribute("action"), one.type, one.name, one.matches("button") ? one.textContent : "",
+  ].join("\n");
+  const unset = (one) => ([...one.options].find((each) => each.defaultSelected) ?? one.options[0])?.value;
+  const changed = (one) => one.type !== "hidden" && !one.matches("button")
+    && one.value !== (one.matches("select") ? unset(one) : one.defaultValue);
+
   const replaceContent = (text) => {
     const page = new DOMParser().parseFromString(text, "text/html");
     const fresh = page.querySelector("main[data-live]");
     const old = document.querySelector("main[data-live]");
     if (!fresh || !old) return;
-    const focused = old.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
+    const active = old.contains(document.activeElement) ? document.activeElement : null;
+    const focused = selectorOf(active);
+    const control = active?.form ? nameOf(active) : null;
+    const typed = controlsIn(old).filter(changed).map((one) => [nameOf(one), one.value]);
     const open = [...old.querySelectorAll("details[open][id]")].map((one) => one.id);
     const scrolled = [...old.querySelectorAll(".wide")].map((one) => one.scrollLeft);
     old.replaceChildren(...fresh.childNodes);
     open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
     old.querySelectorAll(".wide").forEach((one, n) => { one.scrollLeft = scrolled[n] ?? 0; });
-    if (focused) old.querySelector(focused)?.focus({ preventScroll: true });
+    const controls = new Map(controlsIn(old).map((one) => [nameOf(one), one]));
+    typed.forEach(([name, value]) => { if (controls.has(name)) controls.get(name).value = value; });
+    (controls.get(control) ?? (focused && old.querySelector(focused)))?.focus({ preventScroll: true });
     const head = document.getElementById("headline")?.textContent.trim();
     if (document.title !== page.title && head) announce(head);
     document.title = page.title;
@@ -49,7 +63,11 @@
     try {
       const response = await fetch(location.href, { headers: { accept: "text/html" } });
       if (response.redirected && new URL(response.url).pathname === "/login") location.reload();
-      else replaceContent(await response.text());
+      else {
+        const text = await response.text();
+        if (typing()) stale = true;
+        else replaceContent(text);
+      }
     } catch {
       announce("The server does not answer. Trying again.");
     } finally {
