@@ -477,8 +477,25 @@ async def test_the_front_page_says_what_to_do_first(site: Site, scene: Scene) ->
     failing = await until(step, 10, "another first step")
 
     assert "Start a worker: arq app.workers.Settings" in dead
-    assert 'href="/runs?status=unsuccessful&job=poll_news"' in failing
+    assert 'href="/runs?status=unsuccessful&period=&job=poll_news"' in failing
     assert "poll_news: Read the error of its last run" in failing
+
+
+async def test_the_first_step_leads_to_a_failure_that_is_older_than_a_day(
+    site: Site, scene: Scene
+) -> None:
+    await alive(scene)
+    await scene.job("poll_news", [GOOD] + [BAD] * 4)
+    await scene.pool.execute("UPDATE runs SET created_at = created_at - interval '3 days'")
+    await scene.told()
+
+    page = await home(site)
+    step = re.search(r'<strong>First:</strong> <a href="([^"]+)"', page)
+    assert step is not None
+    async with reader(site) as visitor:
+        runs = (await visitor.get(step[1])).text
+
+    assert runs.count('href="/runs/') == 4
 
 
 async def test_times_are_in_the_readers_zone_with_utc_beside(site: Site, scene: Scene) -> None:

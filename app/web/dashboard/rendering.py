@@ -84,8 +84,8 @@ _FIRST_STEPS: dict[str, str] = {
     HealthReason.UNREADABLE: "Mend its schedule",
 }
 _FIRST_PAGES: dict[str, str] = {
-    HealthReason.FAILING: "/runs?status=unsuccessful&job=",
-    HealthReason.SOURCE_FAILING: "/runs?status=unsuccessful&job=",
+    HealthReason.FAILING: "/runs?status=unsuccessful&period=&job=",
+    HealthReason.SOURCE_FAILING: "/runs?status=unsuccessful&period=&job=",
     HealthReason.OVERDUE: "/ticks?job=",
     HealthReason.NEVER_RAN: "/ticks?job=",
     HealthReason.SKIP_STREAK: "/ticks?job=",
