@@ -89,6 +89,29 @@ async def test_resume_lets_it_go_on_and_says_who(site: Site, scene: Scene) -> No
     assert tuple(edit) == ("operator/ann", "resume")
 
 
+async def test_all_of_two_hundred_jobs_are_paused_with_one_form(site: Site, scene: Scene) -> None:
+    await scene.job("job_of_a_long_name_000", [GOOD])
+    await scene.pool.execute(
+        "INSERT INTO schedules (key, job, spec, policies, params, version, effective_from,"
+        " evaluated_through, next_tick_at, due_at, created_at, enabled)"
+        " SELECT 'job_of_a_long_name_' || lpad(n::text, 3, '0'), job, spec, policies, params,"
+        " version, effective_from, evaluated_through, next_tick_at, due_at, created_at, enabled"
+        " FROM schedules, generate_series(1, 199) n"
+    )
+    await scene.pool.execute(
+        "INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)"
+        " SELECT id, 1, spec, policies, effective_from FROM schedules ON CONFLICT DO NOTHING"
+    )
+    async with site.signed_in(Scope.OPERATE) as operator:
+        page = (await operator.get("/jobs")).text
+        jobs = re.findall(r'name="job" value="([^"]+)"', page)
+        form = form_of(page) | {"action": "pause", "note": "a rest", "job": jobs}
+        answer = await operator.post("/jobs/several", data=form)
+
+    paused = await scene.pool.fetchval("SELECT count(*) FROM schedules WHERE paused_at IS NOT NULL")
+    assert (len(jobs), answer.status_code, paused) == (200, 303, 200)
+
+
 async def test_nobody_acts_on_another_organisations_schedule(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD])

@@ -21,7 +21,7 @@ from app.web.dashboard import formatting
 from app.web.dashboard.session import COOKIE, Session
 
 MAX_FORM_BYTES = 16_384
-MAX_FORM_FIELDS = 150  # of which a hundred may be the runs or jobs of a page
+MAX_FORM_FIELDS = 1_000  # most of which may be the runs or jobs of a page
 MAX_PATH_LENGTH = 2_000
 ZONE_COOKIE = "zone"  # written by live.js too, with the zone of the browser
 ZONE_SECONDS = 365 * 24 * 3600
