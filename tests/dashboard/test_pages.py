@@ -498,6 +498,21 @@ async def test_the_first_step_leads_to_a_failure_that_is_older_than_a_day(
     assert runs.count('href="/runs/') == 4
 
 
+async def test_a_run_has_the_same_job_on_the_front_page_and_in_the_list_of_runs(
+    site: Site, scene: Scene
+) -> None:
+    await scene.job("export", [GOOD])
+    await scene.pool.execute(
+        """UPDATE runs SET trigger = 'manual', schedule_id = NULL, params = '{"source": "wares"}'"""
+    )
+
+    async with reader(site) as visitor:
+        front, listed = [(await visitor.get(path)).text for path in ("/", "/runs")]
+
+    job = re.compile(r'class="job"><a href="([^"]+)"')
+    assert job.findall(front) == job.findall(listed) == ["/jobs/export"]
+
+
 async def test_times_are_in_the_readers_zone_with_utc_beside(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD])

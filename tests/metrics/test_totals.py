@@ -203,3 +203,18 @@ async def test_runs_and_ticks_of_a_recipe_are_counted_under_the_name_of_its_sche
     assert value(totals, "runs", "source:books", "cancelled") == 1
     assert value(totals, "ticks", "source:books", "skipped", "paused") == 1
     assert not [total for total in totals if total.first == "source"]
+
+
+async def test_a_run_of_another_task_that_has_a_source_is_counted_under_its_own_name(
+    pool: Pool,
+) -> None:
+    run_id = uuid4()
+    request = store.RunRequest(run_id, "export", {"source": "books"}, "ada", 3, 60)
+    await store.request(pool, request, NOON)
+    await store.cancel_open(pool, [run_id], NOON, by="ada")
+
+    totals = await counted(pool)
+
+    trends = await pool.fetch("SELECT DISTINCT name FROM trends WHERE kind = 'job'")
+    assert value(totals, "runs", "export", "cancelled") == 1
+    assert [row["name"] for row in trends] == ["export"]

@@ -22,7 +22,9 @@ WITH taken AS (
 ), ended AS (
   SELECT r.execution_id,
          CASE WHEN r.org_id IS NOT NULL THEN 'collection'
-              ELSE coalesce(s.key, 'source:' || (r.params ->> 'source'), r.job) END AS job,
+              ELSE coalesce(s.key, CASE WHEN r.job = 'source'
+                                        THEN 'source:' || (r.params ->> 'source') END, r.job)
+              END AS job,
          r.status, r.duration_seconds AS took,
          CASE WHEN r.trigger = 'scheduled'
               THEN greatest(extract(epoch FROM r.started_at - r.scheduled_for), 0)::float8 END AS late

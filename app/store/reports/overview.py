@@ -122,7 +122,8 @@ SELECT concat_ws(' ',
 RECENT = """
 SELECT r.execution_id, r.trigger, r.requested_by, r.status, r.scheduled_for, r.queued_at,
        r.started_at, r.completed_at, r.duration_seconds, r.error_type, r.error_message,
-       coalesce(s.key, 'source:' || (r.params ->> 'source'), r.job) AS job
+       coalesce(s.key, CASE WHEN r.job = 'source' THEN 'source:' || (r.params ->> 'source') END,
+                r.job) AS job
 FROM unnest($1::text[]) AS t (task)
 CROSS JOIN LATERAL (
   SELECT * FROM runs WHERE runs.job = t.task AND org_id IS NULL

@@ -32,7 +32,9 @@ WITH ended AS (
          greatest(extract(epoch FROM r.started_at - CASE WHEN r.trigger = 'scheduled'
            THEN r.scheduled_for ELSE r.created_at END), 0)::float8 AS waited,
          CASE WHEN r.org_id IS NOT NULL THEN 'collection'
-              ELSE coalesce(s.key, 'source:' || (r.params ->> 'source'), r.job) END AS job
+              ELSE coalesce(s.key, CASE WHEN r.job = 'source'
+                                        THEN 'source:' || (r.params ->> 'source') END, r.job)
+              END AS job
   FROM runs r LEFT JOIN schedules s ON s.id = r.schedule_id WHERE r.execution_id = ANY ($1::uuid[])
 ), collected AS (
   SELECT q.execution_id, q.status, q.duration_seconds AS took, q.records, q.bytes,
