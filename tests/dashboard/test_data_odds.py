@@ -8,11 +8,11 @@ from html import unescape
 
 import pytest
 
-from app.core.enums import Scope
+from app.core.enums import Scope, TickReason
 from app.store.content import listings
 from app.store.content.listings import Listing
 from tests.dashboard.collected import AWAY, DRAW, HOME, HOSTILE, JOB, collected, event
-from tests.dashboard.fixtures import GOOD, Scene
+from tests.dashboard.fixtures import GOOD, STEP, Scene
 from tests.dashboard.server import Site
 
 MINUTES = timedelta(minutes=1)
@@ -166,6 +166,21 @@ async def test_why_a_price_is_missing_ends_at_a_tick(site: Site, scene: Scene, w
         assert f"/jobs/{JOB}/ticks/" in row[1]
     assert 'href="/data/sources/bet9ja"' in row[1]
     assert "http status the site answered 503" in ticks
+
+
+async def test_the_ticks_of_a_source_are_all_listed_when_two_jobs_are_due_at_once(
+    site: Site, scene: Scene
+) -> None:
+    await scene.job(JOB, [TickReason.OVERLAP] * 30)
+    await scene.job("source:bet9ja", [TickReason.OVERLAP] * 30, ago=STEP)
+
+    first = await shown(site, "/data/sources/bet9ja")
+    older = re.search(r'rel="next" href="([^"]+)"', first)
+    assert older is not None
+    second = await shown(site, unescape(older[1]))
+
+    ticks = re.findall(r'href="(/jobs/[^"]+/ticks/[^"]+)"', first + second)
+    assert (len(ticks), len(set(ticks))) == (60, 60)
 
 
 async def test_a_match_that_left_the_listing_is_withdrawn_by_the_listings_run(

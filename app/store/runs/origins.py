@@ -26,10 +26,12 @@ FROM (SELECT id, key FROM schedules WHERE $5::uuid IS NULL AND key = ANY ($1::te
       SELECT id, key FROM schedules WHERE org_id = $5) s
 CROSS JOIN LATERAL (
   (SELECT scheduled_for, scheduled_for AS until, 1 AS count, outcome, reason, run_id FROM ticks
-   WHERE schedule_id = s.id AND scheduled_for < $3 ORDER BY scheduled_for DESC LIMIT $4)
+   WHERE schedule_id = s.id AND scheduled_for <= $3 AND (scheduled_for < $3 OR s.key > $6)
+   ORDER BY scheduled_for DESC LIMIT $4)
   UNION ALL
   (SELECT first_tick, last_tick, count, outcome, reason, NULL FROM tick_gaps
-   WHERE schedule_id = s.id AND first_tick < $3 ORDER BY first_tick DESC LIMIT $4)) t
+   WHERE schedule_id = s.id AND first_tick <= $3 AND (first_tick < $3 OR s.key > $6)
+   ORDER BY first_tick DESC LIMIT $4)) t
 LEFT JOIN runs r ON r.execution_id = t.run_id
 LEFT JOIN run_sources x ON x.execution_id = t.run_id AND x.source = $2
 ORDER BY t.scheduled_for DESC, s.key LIMIT $4
@@ -60,14 +62,16 @@ async def source_ticks(
     connection: Pool | Connection,
     source: str,
     schedules: Sequence[str],
-    before: datetime,
+    after: tuple[datetime, str],
     limit: int,
     org_id: UUID | None,
 ) -> list[dict[str, Any]]:
-    """Return the newest ticks before an instant of the schedules that collect the source.
+    """Return the newest ticks of the schedules that collect the source.
 
-    `schedules`: their names, if the source is the operator's (`org_id` None). `pages` and the other
-    counts are None if the tick has no run, or its run did not collect the source.
+    `schedules`: their names, if the source is the operator's (`org_id` None). `after`:
+    (scheduled_for, key) of the last row of the previous page. `pages` and the other counts are None
+    if the tick has no run, or its run did not collect the source.
     """
-    rows = await connection.fetch(SOURCE_TICKS, list(schedules), source, before, limit, org_id)
+    at, key = after
+    rows = await connection.fetch(SOURCE_TICKS, list(schedules), source, at, limit, org_id, key)
     return [dict(row) for row in rows]

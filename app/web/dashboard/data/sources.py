@@ -20,13 +20,13 @@ from workers import registry
 async def source(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The newest ticks of the schedules that collect the source. Raises HTTPException 404."""
     name = request.path_params["source"]
-    after = reading.cursor_param(request, tuple[datetime])
+    after = reading.cursor_param(request, tuple[datetime, str])
     now = await heartbeats.database_now(connection)
     ticks = await origins.source_ticks(
         connection,
         name,
         _schedules(request, name),
-        after[0] if after else now + timedelta(days=1),
+        after or (now + timedelta(days=1), ""),
         reading.PER_PAGE + 1,
         user.org_id,
     )
@@ -34,7 +34,7 @@ async def source(request: Request, user: SessionUser, connection: Connection) ->
         raise HTTPException(404, "No schedule collects this source, or it has had no tick yet.")
     shown = ticks[: reading.PER_PAGE]
     path = f"/data/sources/{name}"
-    more = (shown[-1]["scheduled_for"],) if len(ticks) > reading.PER_PAGE else None
+    more = (shown[-1]["scheduled_for"], shown[-1]["key"]) if len(ticks) > reading.PER_PAGE else None
     return reading.respond(
         "data/source.html",
         user,
