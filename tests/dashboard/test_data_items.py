@@ -257,3 +257,15 @@ async def test_values_of_strangers_are_text(site: Site, scene: Scene) -> None:
             page = (await visitor.get(path)).text
             assert "<script>alert" not in page
             assert '<bdi dir="auto">&lt;script&gt;' in page
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "raw_unicode_escape", "idna", "undefined", "hex"])
+async def test_a_raw_page_is_shown_whatever_charset_the_site_names(
+    site: Site, scene: Scene, charset: str
+) -> None:
+    known = await collected(scene)
+    page_id = await known.page(b"plain +2AA- \\ud800", {"content-type": f"x; charset={charset}"})
+
+    page = await shown(site, f"/data/pages/{page_id}")
+
+    assert "plain" in page

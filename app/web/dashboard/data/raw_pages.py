@@ -88,6 +88,7 @@ async def _find(request: Request, user: SessionUser, connection: Connection) -> 
 def _decode(body: bytes, headers: Mapping[str, str]) -> str:
     named = CHARSET.search(headers.get("content-type", ""))
     try:
-        return body.decode(named[1] if named else "utf-8", "replace")
-    except LookupError:
-        return body.decode("utf-8", "replace")
+        text = body.decode(named[1] if named else "utf-8", "replace")
+    except (LookupError, UnicodeError):  # UnicodeError: a codec that does not replace
+        text = body.decode("utf-8", "replace")
+    return text.encode("utf-8", "replace").decode()  # some codecs yield halves of a character
