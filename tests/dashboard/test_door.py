@@ -232,6 +232,17 @@ async def test_a_one_time_address_works_once(site: Site, redis: ArqRedis) -> Non
     assert COOKIE not in second.cookies
 
 
+async def test_a_preview_of_a_one_time_address_does_not_use_it(site: Site, redis: ArqRedis) -> None:
+    path = await one_time_login.create_login(redis)
+
+    async with site.visitor() as preview, site.visitor() as visitor:
+        looked = await preview.head(path)
+        answer = await visitor.get(path)
+
+    assert COOKIE not in preview.cookies
+    assert (looked.status_code, answer.status_code) == (200, 303)
+
+
 async def test_the_token_behind_a_one_time_address_ends_with_the_session(
     site: Site, redis: ArqRedis
 ) -> None:

@@ -35,10 +35,13 @@ _log = log.logger(__name__)
 
 
 async def login_page(request: Request) -> Response:
-    """The sign-in form. With a one-time login link, or if signed in already, a redirect."""
+    """The sign-in form. With a one-time login link, or if signed in already, a redirect.
+
+    HEAD does not use the link: programs that preview links send it.
+    """
     onward = local_path(request.query_params.get("next", "/"))
     presented = request.query_params.get("once")
-    if presented is not None:
+    if presented is not None and request.method != "HEAD":
         return await _once(request, presented, onward)
     if await current_user(request) is not None:
         return RedirectResponse(onward, 303, NO_STORE)
