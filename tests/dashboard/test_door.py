@@ -271,11 +271,14 @@ async def test_a_form_without_its_token_or_from_elsewhere_is_refused(
         sandboxed = await visitor.post(
             "/jobs/a/run", data={"csrf": token}, headers={"origin": "null"}
         )
+        unreadable = await visitor.post(
+            "/jobs/a/run", data={"csrf": token}, headers={"origin": "http://["}
+        )
         async with site.signed_in(Scope.OPERATE) as other:
             borrowed = await other.post("/jobs/a/run", data={"csrf": token})
 
-    answers = (missing, wrong, foreign, sandboxed, borrowed)
-    assert [answer.status_code for answer in answers] == [403] * 5
+    answers = (missing, wrong, foreign, sandboxed, unreadable, borrowed)
+    assert [answer.status_code for answer in answers] == [403] * 6
     assert await site.pool.fetchval("SELECT count(*) FROM runs WHERE trigger = 'manual'") == 0
 
 
