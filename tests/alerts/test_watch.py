@@ -11,19 +11,22 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.enums import RunStatus
+from app.core.quiet_hours import QuietHours
 from app.health.alerts.send import SEND_TIMEOUT
 from app.health.alerts.watch import COLLECTIONS_KEY
-from app.health.alerts.watcher import AlertWatcher
+from app.health.alerts.watcher import POSTGRES_ALERT_KEY, POSTGRES_AWAY_KEY, AlertWatcher
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import read_system, write_jobs, write_worker
 from app.store.db import Pool, open_pool
@@ -313,6 +316,7 @@ async def test_while_postgres_is_away_one_of_all_watchers_tells_it_and_its_retur
         await one.step()
         await two.step()
         await one.step()
+    await redis.delete(POSTGRES_AWAY_KEY)  # a minute later
     async with watcher(settings, pool, redis) as back:
         await back.step()
         await back.step()
@@ -387,3 +391,126 @@ async def test_hung_notifiers_delay_neither_the_others_nor_the_watch(
 
     assert receiver.titles == ["[rollcall] poll is overdue"]
     assert took < SEND_TIMEOUT / 2
+
+
+@pytest.fixture
+def outage(dsn: str, redis_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The settings of a watcher that reports an outage of Postgres at once."""
+    monkeypatch.setattr("app.health.alerts.watcher.POSTGRES_OUTAGE_LIMIT", 0)
+    return config(dsn, redis_url, receiver)
+
+
+@asynccontextmanager
+async def no_postgres(dsn: str) -> AsyncGenerator[Pool]:
+    gone = await open_pool(dsn, size=1)
+    gone.terminate()
+    yield gone
+
+
+@asynccontextmanager
+async def read_only_postgres(dsn: str) -> AsyncGenerator[Pool]:
+    setting = "options=-cdefault_transaction_read_only%3Don"
+    pool = await open_pool(f"{dsn}{'&' if '?' in dsn else '?'}{setting}", size=1)
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+def use(watching: AlertWatcher, pool: Pool, redis: ArqRedis | None = None) -> None:
+    """Let the watcher reach another Postgres from now on, or also another Redis."""
+    watched = watching._watched  # pyright: ignore[reportPrivateUsage] - what it reaches, not what it did
+    changed = replace(watched, pool=pool, redis=redis or watched.redis)
+    watching._watched = changed  # pyright: ignore[reportPrivateUsage] - as above
+
+
+AWAY_AND_BACK = ["[rollcall] Postgres does not answer", "[rollcall] Postgres answers again"]
+
+
+async def test_a_process_that_alone_cannot_reach_postgres_reports_it_once(
+    pool: Pool, dsn: str, redis: ArqRedis, outage: Config, receiver: Receiver
+) -> None:
+    async with (
+        no_postgres(dsn) as gone,
+        watcher(outage, gone, redis) as cut_off,
+        watcher(outage, pool, redis) as well,
+    ):
+        for _ in range(3):
+            await cut_off.step()
+            await step(well)
+        during = list(receiver.titles)
+        use(cut_off, pool)
+        await step(cut_off)
+
+    assert during == AWAY_AND_BACK[:1]
+    assert receiver.titles == AWAY_AND_BACK
+
+
+async def test_the_end_of_an_outage_of_both_servers_is_reported(
+    pool: Pool, dsn: str, redis: ArqRedis, outage: Config, receiver: Receiver
+) -> None:
+    nowhere = ArqRedis(unix_socket_path="/nonexistent/redis.sock")
+
+    async with no_postgres(dsn) as gone, watcher(outage, gone, nowhere) as watching:
+        await watching.step()
+        await watching.step()
+        use(watching, pool, redis)
+        await step(watching)
+        await step(watching)
+
+    assert receiver.titles == AWAY_AND_BACK
+
+
+async def test_an_outage_that_ends_in_quiet_hours_is_over_in_a_message_after_them(
+    pool: Pool, dsn: str, redis: ArqRedis, outage: Config, receiver: Receiver
+) -> None:
+    night = QuietHours(time_of_day(0), time_of_day(23, 59, 59, 999_999), UTC)
+
+    async with no_postgres(dsn) as gone, watcher(outage, gone, redis) as watching:
+        await watching.step()
+        policy = watching._watched.policy  # pyright: ignore[reportPrivateUsage] - to change it
+        use(watching, pool)
+        watching._watched = replace(  # pyright: ignore[reportPrivateUsage] - as above
+            watching._watched,  # pyright: ignore[reportPrivateUsage] - as above
+            policy=replace(policy, quiet=night),
+        )
+        await step(watching)
+        at_night = list(receiver.titles)
+        await redis.delete(POSTGRES_ALERT_KEY)  # six hours later
+        watching._watched = replace(watching._watched, policy=policy)  # pyright: ignore[reportPrivateUsage] - as above
+        await step(watching)
+
+    assert at_night == AWAY_AND_BACK[:1]
+    assert receiver.titles == AWAY_AND_BACK
+
+
+async def test_a_postgres_in_which_nothing_can_be_recorded_is_reported(
+    pool: Pool, dsn: str, redis: ArqRedis, outage: Config, receiver: Receiver
+) -> None:
+    await write_worker(redis, "w", 60, BEAT)
+    await write_jobs(redis, [("poll", silent())])
+
+    async with read_only_postgres(dsn) as full, watcher(outage, full, redis) as watching:
+        await watching.step()
+        await watching.step()
+        use(watching, pool)
+        await step(watching)
+
+    assert receiver.titles[0] == "[rollcall] Postgres cannot be used"
+    assert "read-only" in receiver.messages[0]["message"]
+    assert sorted(receiver.titles[1:]) == [AWAY_AND_BACK[1], "[rollcall] poll is overdue"]
+
+
+async def test_a_recovery_that_cannot_be_queued_is_queued_by_a_later_step(
+    pool: Pool, dsn: str, redis: ArqRedis, outage: Config, receiver: Receiver
+) -> None:
+    async with no_postgres(dsn) as gone, watcher(outage, gone, redis) as watching:
+        await watching.step()
+        use(watching, pool)
+        await pool.execute("ALTER TABLE notifications RENAME TO full_up")
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await watching.step()
+        await pool.execute("ALTER TABLE full_up RENAME TO notifications")
+        await step(watching)
+
+    assert receiver.titles == AWAY_AND_BACK

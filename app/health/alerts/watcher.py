@@ -2,13 +2,16 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import cast
+from uuid import uuid4
 
+import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.core import log
+from app.core import log, redact
 from app.core import quiet_hours as quiet
 from app.core.config import Config
 from app.core.enums import AlertSeverity
@@ -20,13 +23,24 @@ from app.health.alerts.send import Notifiers
 from app.health.alerts.watch import AlertContext
 from app.health.explain import at
 from app.store import server_faults
-from app.store.db import UNAVAILABLE, Pool
+from app.store.db import STORAGE_FULL, UNAVAILABLE, Pool
 from app.store.reports import alerts as store
 
 POSTGRES_OUTAGE_LIMIT = 15.0  # seconds without Postgres before an alert is sent
 POSTGRES_INCIDENT = "postgres"
 POSTGRES_ALERT_KEY = "rollcall:alert:postgres"
 POSTGRES_REPEAT_SECONDS = 6 * 3600  # seconds until the alert is repeated
+POSTGRES_REPORTED_KEY = "rollcall:alert:postgres:reported"  # when, until its recovery is reported
+POSTGRES_REPORTED_TTL = 30 * 24 * 3600  # seconds
+POSTGRES_AWAY_KEY = "rollcall:alert:postgres:away"  # the last process that could not use it
+POSTGRES_AWAY_TTL = 60  # seconds
+# It answers, but nothing can be recorded in it, so that an alert would never be queued.
+UNUSABLE = (
+    *UNAVAILABLE,
+    *STORAGE_FULL,
+    *server_faults.LASTING_POSTGRES,
+    asyncpg.ReadOnlySQLTransactionError,
+)
 
 _log = log.logger(__name__)
 
@@ -54,15 +68,16 @@ class AlertWatcher:
             alert_policy(config),
             self._notifiers.channels,
         )
+        self._id = uuid4().hex
         self._away_since: float | None = None
-        self._sent_without_redis = False
+        self._sent_without_redis: str | None = None  # when
 
     async def step(self) -> None:
         """Judge, queue and deliver once. Does not raise if a server or a notifier is down."""
         try:
             await watch.check(self._watched)
             await self._postgres_answers()
-        except UNAVAILABLE as error:
+        except UNUSABLE as error:
             await self._postgres_away(error)
             return
         await self._deliver()
@@ -105,34 +120,37 @@ class AlertWatcher:
         if self._away_since is None:
             self._away_since = now
             _log.warning("alert.no_postgres", error=repr(error))
+        await self._mark_away()
         if now - self._away_since < POSTGRES_OUTAGE_LIMIT or self._in_quiet_hours():
             return
         if await self._claim_alert():
             since = datetime.now(UTC) - timedelta(seconds=now - self._away_since)
-            await self._send_alert(since)
+            await self._send_alert(since, error)
+
+    async def _mark_away(self) -> None:
+        with suppress(RedisError, OSError, TimeoutError):
+            await self._watched.redis.set(POSTGRES_AWAY_KEY, self._id, ex=POSTGRES_AWAY_TTL)
 
     def _in_quiet_hours(self) -> bool:
         quiet_hours = self._watched.policy.quiet
         return quiet_hours is not None and quiet_hours.covers(datetime.now(UTC))
 
     async def _claim_alert(self) -> bool:
-        since = datetime.now(UTC).isoformat()
+        now, redis = datetime.now(UTC).isoformat(), self._watched.redis
         try:
-            claimed = await self._watched.redis.set(
-                POSTGRES_ALERT_KEY, since, nx=True, ex=POSTGRES_REPEAT_SECONDS
-            )
+            claimed = await redis.set(POSTGRES_ALERT_KEY, now, nx=True, ex=POSTGRES_REPEAT_SECONDS)
         except (RedisError, OSError, TimeoutError):
-            claimed, self._sent_without_redis = not self._sent_without_redis, True
+            claimed = self._sent_without_redis is None
+            self._sent_without_redis = self._sent_without_redis or now
         return bool(cast("object", claimed))
 
-    async def _send_alert(self, since: datetime) -> None:
-        body = (
-            f"Postgres has not answered since {at(since)}. No run can start; "
-            "ticks that are due are decided when it answers again."
-        )
-        message = AlertMessage(
-            "[rollcall] Postgres does not answer", body, incident=POSTGRES_INCIDENT
-        )
+    async def _send_alert(self, since: datetime, error: BaseException) -> None:
+        title, what = "Postgres does not answer", f"Postgres has not answered since {at(since)}."
+        if not isinstance(error, UNAVAILABLE):
+            sentence = redact.text(server_faults.postgres_sentence(error))
+            title, what = "Postgres cannot be used", f"Since {at(since)}: {sentence}."
+        body = f"{what} No run can start; ticks that are due are decided when it answers again."
+        message = AlertMessage(f"[rollcall] {title}", body, incident=POSTGRES_INCIDENT)
         errors = await gather_fail_fast(
             self._notifiers.send(name, message)
             for name in self._notifiers.taking(POSTGRES_INCIDENT, message.severity)
@@ -140,29 +158,55 @@ class AlertWatcher:
         _log.error("alert.postgres_away", told=sum(error is None for error in errors))
         if errors and all(errors):
             await self._release_alert()
+        elif errors:
+            await self._record_report()
+
+    async def _record_report(self) -> None:
+        now, redis = datetime.now(UTC).isoformat(), self._watched.redis
+        try:
+            await redis.set(POSTGRES_REPORTED_KEY, now, nx=True, ex=POSTGRES_REPORTED_TTL)
+        except (RedisError, OSError, TimeoutError):
+            self._sent_without_redis = self._sent_without_redis or now
 
     async def _release_alert(self) -> None:
-        self._sent_without_redis = False
+        self._sent_without_redis = None
         try:
             await self._watched.redis.delete(POSTGRES_ALERT_KEY)
         except (RedisError, OSError, TimeoutError):
             _log.info("alert.untold")
 
     async def _postgres_answers(self) -> None:
-        """Queue a recovery message if an outage of Postgres was reported."""
-        self._away_since, self._sent_without_redis = None, False
-        try:
-            reported = cast("bytes | None", await self._watched.redis.getdel(POSTGRES_ALERT_KEY))
-        except (RedisError, OSError, TimeoutError):
+        """Queue a recovery message if an outage of Postgres was reported, after quiet hours."""
+        self._away_since = None
+        if self._in_quiet_hours() or await self._others_are_away():
             return
+        reported = await self._take_report()
         channels = self._notifiers.taking(POSTGRES_INCIDENT, AlertSeverity.SUCCESS)
-        if reported is None or not channels:
-            return
-        now = datetime.now(UTC)
-        message = AlertMessage(
-            "[rollcall] Postgres answers again",
-            f"The outage was reported at {reported.decode()}.",
-            AlertSeverity.SUCCESS,
-            POSTGRES_INCIDENT,
-        )
-        await store.enqueue(self._watched.pool, channels, message, now)
+        if reported is not None and channels:
+            message = AlertMessage(
+                "[rollcall] Postgres answers again",
+                f"The outage was reported at {reported}.",
+                AlertSeverity.SUCCESS,
+                POSTGRES_INCIDENT,
+            )
+            try:
+                await store.enqueue(self._watched.pool, channels, message, datetime.now(UTC))
+            except BaseException:
+                self._sent_without_redis = reported  # the next step without an error reports it
+                raise
+        with suppress(RedisError, OSError, TimeoutError):
+            await self._watched.redis.delete(POSTGRES_ALERT_KEY, POSTGRES_AWAY_KEY)
+
+    async def _others_are_away(self) -> bool:
+        with suppress(RedisError, OSError, TimeoutError):
+            seen_by = cast("bytes | None", await self._watched.redis.get(POSTGRES_AWAY_KEY))
+            return seen_by is not None and seen_by.decode() != self._id
+        return False
+
+    async def _take_report(self) -> str | None:
+        """Take the report of an outage; returns when it was made."""
+        stored = None
+        with suppress(RedisError, OSError, TimeoutError):
+            stored = cast("bytes | None", await self._watched.redis.getdel(POSTGRES_REPORTED_KEY))
+        own, self._sent_without_redis = self._sent_without_redis, None
+        return own if stored is None else stored.decode()
