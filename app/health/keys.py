@@ -7,6 +7,7 @@ key nor a newer version's value breaks reading the others.
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import islice
@@ -97,6 +98,12 @@ async def has_jobs(redis: Redis, jobs: Sequence[str]) -> bool:
 async def delete_job(redis: Redis, key: str) -> None:
     """Delete a job that is no longer declared."""
     await _execute(redis, ("DEL", job_key(key)), ("SREM", JOBS, key))
+
+
+async def delete_other_jobs(redis: Redis, known: AbstractSet[str]) -> None:
+    """Delete the jobs that are not `known`, as one that was retired while Redis was away."""
+    for key in set(await _members(redis, ("SMEMBERS", JOBS))) - known:
+        await delete_job(redis, key)
 
 
 async def write_worker(redis: Redis, worker_id: str, ttl: float, facts: WorkerFacts) -> None:

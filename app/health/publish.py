@@ -55,6 +55,8 @@ async def write(
         published.append((row.key, facts))
         await slices.checkpoint()
     await keys.write_jobs(redis, published)
+    if jobs is None:
+        await keys.delete_other_jobs(redis, {row.key for row in rows})
     return {row.key: row.stamp for row in rows}
 
 

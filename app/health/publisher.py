@@ -87,10 +87,11 @@ class HealthPublisher:
     async def _is_incomplete(
         self, event: int, stamps: dict[str, str], declared: AbstractSet[str] | None
     ) -> bool:
-        return (
+        return bool(
             time.monotonic() - self._complete_at > COMPLETE_SECONDS
             or declared != self._declared
             or event - self._event > MAX_EVENTS
+            or self._stamps.keys() - stamps.keys()  # retired, perhaps while Redis was away
             or not await keys.has_jobs(self._redis, list(stamps))
         )
 

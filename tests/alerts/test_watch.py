@@ -28,7 +28,7 @@ from app.health.alerts.send import SEND_TIMEOUT
 from app.health.alerts.watch import COLLECTIONS_KEY
 from app.health.alerts.watcher import POSTGRES_ALERT_KEY, POSTGRES_AWAY_KEY, AlertWatcher
 from app.health.facts import JobFacts, WorkerFacts
-from app.health.keys import read_system, write_jobs, write_worker
+from app.health.keys import delete_job, read_system, write_jobs, write_worker
 from app.store.db import Pool, open_pool
 from tests.alerts.receiver import Receiver
 from tests.wait import until
@@ -514,3 +514,27 @@ async def test_a_recovery_that_cannot_be_queued_is_queued_by_a_later_step(
         await step(watching)
 
     assert receiver.titles == AWAY_AND_BACK
+
+
+async def test_the_alert_of_a_job_ends_when_it_is_retired_and_not_when_redis_loses_it(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    await write_worker(redis, "w", 60, BEAT)
+    await write_jobs(redis, [("poll", silent())])
+    await pool.execute(
+        "INSERT INTO schedules (key, job, spec, policies, params, version, enabled, effective_from,"
+        " evaluated_through) VALUES ('poll', 'poll', '{}', '{}', '{}', 1, true, now(), now())"
+    )
+
+    async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
+        await step(watching)
+        await delete_job(redis, "poll")
+        await step(watching)
+        lost = list(receiver.titles)
+        await pool.execute("UPDATE schedules SET retired_at = now()")
+        await step(watching)
+        await step(watching)
+
+    assert lost == ["[rollcall] poll is overdue"]
+    assert receiver.titles == [*lost, "[rollcall] poll is no longer unhealthy"]
+    assert not await pool.fetchval("SELECT ill FROM health_states WHERE key = 'poll'")

@@ -159,3 +159,11 @@ async def test_what_waits_is_published_before_the_end(desk: Desk) -> None:
     await publisher.close()
 
     assert desk.calls.keys == [["other_0"], ["other_1"]]
+
+
+async def test_a_job_that_was_retired_while_redis_was_away_is_deleted(desk: Desk) -> None:
+    await desk.book.pool.execute("UPDATE schedules SET retired_at = now() WHERE key = 'other_1'")
+
+    assert await desk.published() == [None]
+    assert await desk.published() == []
+    assert "other_1" not in await read_jobs(desk.redis)

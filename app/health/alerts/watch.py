@@ -103,6 +103,10 @@ async def _seen(
     for key, facts in jobs.items():
         standings.append(job_state.of_job(key, facts, now, context.rules))
         await slices.checkpoint()
+    gone = [key for key, one in _operators(states).items() if one.ill and key not in jobs]
+    if gone:  # Redis may have lost them, too
+        retired = await store.retired(connection, gone)
+        standings += [_unwatched(key, now) for key in retired]
     if collections:
         standings += await _collections(connection, states, now)
     return CurrentStates(now, {one.key: one for one in standings})
@@ -122,8 +126,11 @@ async def _collections(
         for row in await org_store.judged_collections(connection, now, recorded)
     ]
     gone = set(recorded) - {one.key for one in found}  # retired, or without `notify`
-    unwatched = [JobState(k, JobStatus.PAUSED, needs_attention=False, since=now) for k in gone]
-    return found + unwatched
+    return found + [_unwatched(key, now) for key in gone]
+
+
+def _unwatched(key: str, now: datetime) -> JobState:
+    return JobState(key, JobStatus.PAUSED, needs_attention=False, since=now)
 
 
 def _collection_state(row: Mapping[str, object], now: datetime) -> JobState:

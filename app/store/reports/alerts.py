@@ -26,6 +26,8 @@ SELECT key, status, reason, ill, since, ill_since, flipped_at, sequence, told_at
 FROM health_states
 """
 
+RETIRED = "SELECT key FROM schedules WHERE key = ANY ($1::text[]) AND retired_at IS NOT NULL"
+
 FLIP = """
 WITH seen AS (
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::timestamptz[],
@@ -155,6 +157,11 @@ async def try_lock(connection: Connection) -> datetime | None:
 async def states(connection: Connection) -> list[asyncpg.Record]:
     """Return the state of every job that was ever judged: the columns of STATES, in their order."""
     return await connection.fetch(STATES)
+
+
+async def retired(connection: Connection, keys: Sequence[str]) -> list[str]:
+    """Return which of these jobs are retired."""
+    return [row[0] for row in await connection.fetch(RETIRED, list(keys))]
 
 
 async def record_flips(connection: Connection, flips: Sequence[HealthFlip], now: datetime) -> None:
