@@ -11,6 +11,7 @@ from app.store.db import Connection, Pool
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 
+# Requesting a range again is an upsert: a finished or stopped backfill starts over, with its id.
 BEGIN = """
 INSERT INTO backfills (id, schedule_id, name, since, until, total, params, requested_by, created_at,
                        ticks, concurrency, reason)
@@ -38,6 +39,7 @@ WHERE id = $1 AND completed_at IS NULL AND fed = cardinality(ticks) AND NOT EXIS
   SELECT FROM runs WHERE backfill_id = $1 AND status IN ('queued', 'running'))
 """
 
+# By the partial index of a backfill's runs, so that polling does not scan `runs`.
 PROGRESS = """
 SELECT b.completed_at, b.stopped_by, b.fed,
        (SELECT count(*) FROM runs r
@@ -45,6 +47,7 @@ SELECT b.completed_at, b.stopped_by, b.fed,
 FROM backfills b WHERE b.id = $1
 """
 
+# The limit applies before the join, so that only the runs of the backfills shown are counted.
 RECENT = """
 SELECT b.id, s.key AS job, b.name, b.since, b.until, b.requested_by, b.reason, b.created_at,
        b.completed_at, b.stopped_by, b.fed, cardinality(b.ticks) AS total,
@@ -70,6 +73,7 @@ THEN 0 ELSE $2 - (
   SELECT count(*) FROM runs WHERE status IN ('queued', 'running') AND trigger = 'backfill') END
 """
 
+# Bulk insert by unnest. A run id follows from its tick, so feeding a tick twice adds no run.
 INSERT_RUNS = """
 INSERT INTO runs (execution_id, job, scheduled_for, trigger, requested_by, params, status, attempt,
                   losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats, org_id,

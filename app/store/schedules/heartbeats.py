@@ -4,6 +4,7 @@ from datetime import datetime
 
 from app.store.db import Connection, Pool
 
+# A new interval ends where it begins; its worker then extends it by the id returned.
 INSERT_INTERVAL = """
 INSERT INTO worker_beats (worker, since, until, jumped) VALUES ($1, $2, $2, $3) RETURNING id
 """

@@ -6,14 +6,17 @@ from uuid import UUID
 
 from app.store.db import Connection, Pool
 
+# Always of attempt 1: a request precedes every attempt.
 RECORD_REQUEST = """
 INSERT INTO run_events (execution_id, at, event, attempt, detail)
 VALUES ($1, $2, 'requested', 1, $3)
 """
+# The owner is copied from the schedule in the same statement: row-level security filters by it.
 RECORD_EDIT = """
 INSERT INTO schedule_edits (schedule_id, org_id, at, by, action, before, after)
 SELECT id, org_id, $2, $3, $4, $5, $6 FROM schedules WHERE key = $1
 """
+# Two edits of one instant are told apart by their ids, so that the order is total.
 EDITS = """
 SELECT e.at, e.by, e.action, e.before, e.after
 FROM schedule_edits e JOIN schedules s ON s.id = e.schedule_id

@@ -41,6 +41,7 @@ class SchedulePause:
     until: datetime | None = None
 
 
+# Nothing before its creation is due: the frontier starts at the first version's beginning.
 CREATE = """
 INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,
                        evaluated_through, next_tick_at, due_at, org_id, zone_data)
@@ -55,6 +56,7 @@ INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_f
 VALUES ($1, 1, $2, $3, $4, $5, $6)
 """
 
+# One statement: a version never ends without an outcome for each tick that it still had.
 CLOSE = """
 WITH closed AS (
   UPDATE schedule_versions SET answers_until = $3 WHERE schedule_id = $1 AND version = $2
@@ -64,6 +66,7 @@ SELECT $1, tick, $2, outcome, reason, $4
 FROM unnest($5::timestamptz[], $6::text[], $7::text[]) AS t (tick, outcome, reason)
 """
 
+# Inserts the version and copies it to `schedules`, which workers read, in one statement.
 OPEN = """
 WITH opened AS (
   INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from,
@@ -76,6 +79,7 @@ UPDATE schedules SET version = $2, spec = $3, policies = $4, enabled = coalesce(
 WHERE id = $1
 """
 
+# Without `due_at` the schedule is out of the index of what is due. A pause ends with it.
 RETIRE = """
 UPDATE schedules SET retired_at = $2, next_tick_at = NULL, due_at = NULL, enabled = false,
                      paused_at = NULL, paused_by = NULL, paused_note = NULL,
@@ -84,6 +88,7 @@ UPDATE schedules SET retired_at = $2, next_tick_at = NULL, due_at = NULL, enable
 WHERE id = $1
 """
 
+# Only future ticks: the new version may have some of them as well, which are then reopened.
 SUPERSEDED_AHEAD = """
 SELECT scheduled_for FROM ticks
 WHERE schedule_id = $1 AND scheduled_for > $2 AND reason = 'superseded'
@@ -101,6 +106,7 @@ WHERE v.schedule_id = $1 AND v.version IN (SELECT version FROM reopened)
   AND later.schedule_id = v.schedule_id AND later.version = v.version + 1
 """
 
+# Pausing and resuming: all four columns are set together, to values or to null.
 PAUSE = """
 UPDATE schedules SET paused_at = $2, paused_by = $3, paused_note = $4, paused_until = $5
 WHERE key = $1

@@ -30,6 +30,7 @@ UNION SELECT schedule_id, false FROM tick_gaps WHERE first_tick < $2
 UNION SELECT schedule_id, false FROM ticks WHERE scheduled_for < $1
 """
 
+# All versions of the counted schedules: also one without ticks in the partition gets its numbers.
 VERSIONS = """
 SELECT schedule_id, version, spec, zone_data, effective_from, answers_until, pruned_through
 FROM schedule_versions WHERE schedule_id = ANY ($1::bigint[]) ORDER BY schedule_id, version
@@ -56,9 +57,11 @@ SELECT (SELECT count(*) FROM unnest($1::bigint[]) AS c (id) JOIN schedules s ON 
     OR EXISTS (SELECT FROM tick_gaps WHERE schedule_id = ANY ($1::bigint[]) AND first_tick < $3)
 """
 
+# Ticks that must stay are copied before their partition is dropped, and then inserted again.
 KEEP = 'CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM "{name}" WITH NO DATA'
 KEEP_ROWS = 'INSERT INTO kept SELECT * FROM "{name}" WHERE schedule_id = ANY ($1::bigint[])'
 
+# Only these schedules can have a version to fold, which takes a row lock for each.
 SEVERAL_VERSIONS = """
 SELECT schedule_id FROM schedule_versions WHERE schedule_id = ANY ($1::bigint[])
 GROUP BY schedule_id HAVING count(*) > 1

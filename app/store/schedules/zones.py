@@ -17,6 +17,7 @@ SELECT zone, stamp, data FROM zone_data
 WHERE (zone, stamp) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
 
+# Stored data is never replaced: a stamp names the same data in every process.
 SAVE = """
 INSERT INTO zone_data (zone, stamp, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 """
@@ -24,6 +25,7 @@ INSERT INTO zone_data (zone, stamp, data) VALUES ($1, $2, $3) ON CONFLICT DO NOT
 # Every stored version, without its data.
 STAMPS = 'SELECT zone, max(stamp COLLATE "C") FROM zone_data GROUP BY zone'
 
+# Stamps are compared byte by byte, as Python compares them, whatever the database's collation.
 NEWEST = 'SELECT max(stamp COLLATE "C") FROM zone_data WHERE zone = $1'
 
 # The stamps in use, one index probe each: there may be a hundred thousand schedules.
@@ -39,6 +41,7 @@ WITH RECURSIVE used AS (
 SELECT stamp FROM used WHERE stamp IS NOT NULL
 """
 
+# By the index on `zone_data` of active schedules; $2 names the versions that were tried already.
 DERIVED_WITH = """
 SELECT key || ' ' || version, key, spec ->> 'timezone', zone_data FROM schedules
 WHERE zone_data = ANY ($1::text[]) AND retired_at IS NULL
@@ -46,6 +49,7 @@ WHERE zone_data = ANY ($1::text[]) AND retired_at IS NULL
 ORDER BY due_at LIMIT $3
 """
 
+# Version and schedule in one statement, so that the two stamps never differ.
 RESTAMP = """
 WITH stamped AS (
   UPDATE schedule_versions SET zone_data = $3 WHERE schedule_id = $1 AND version = $2
