@@ -205,6 +205,7 @@ async def rejected(
     return rows, (await selects.fetch(connection, count))[0]["count"]
 
 
+# Two rows are enough to tell a unique prefix from an ambiguous one.
 BY_PREFIX = "SELECT execution_id FROM runs WHERE execution_id::text LIKE $1 LIMIT 2"
 
 

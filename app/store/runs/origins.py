@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.store.db import Connection, Pool
 
+# The owner is checked here too: a row may name a run of the operator, which is left out.
 ORIGINS = """
 SELECT r.execution_id, r.status, coalesce(r.started_at, r.queued_at) AS at, s.key,
        CASE WHEN r.trigger = 'scheduled' THEN r.scheduled_for END AS tick

@@ -134,6 +134,7 @@ WITH mine AS (
 SELECT count(*) FROM mine
 """
 
+# Adds to the totals in SQL, not from a value read before, and only for the lease's holder.
 FENCE = """
 UPDATE runs SET stats = stats || coalesce((
   SELECT jsonb_object_agg(key, coalesce((stats ->> key)::bigint, 0) + value::bigint)
@@ -141,32 +142,39 @@ UPDATE runs SET stats = stats || coalesce((
 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
+# What earlier attempts finished, which a retry does not collect again.
 ENDED = """
 SELECT * FROM run_sources
 WHERE execution_id = $1 AND status IN ('success', 'partial_failure', 'failure')
 """
 
+# Replaces all totals, and only for the lease's holder.
 RESTART = """
 UPDATE runs SET stats = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
+# Sets the given totals and leaves the others as they are.
 MERGE = """
 UPDATE runs SET stats = stats || $3
 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
+# The condition is the one that fences every write of an attempt.
 HOLDS = """
 SELECT EXISTS (SELECT FROM runs
                WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running')
 """
 
+# An upsert: a partition that a later attempt reads again replaces what was kept of it.
 SAVE_PLACES = """
 INSERT INTO run_keys (execution_id, source, partition, places) VALUES ($1, $2, $3, $4)
 ON CONFLICT (execution_id, source, partition) DO UPDATE SET places = excluded.places
 """
 
+# By the prefix of the primary key (execution_id, source, partition).
 PLACES = "SELECT partition, places FROM run_keys WHERE execution_id = $1 AND source = $2"
 
+# Once a source is finished no attempt needs them; they are as large as its listing.
 DELETE_PLACES = "DELETE FROM run_keys WHERE execution_id = $1 AND source = $2"
 
 # A page parsed again after a crash rejects the same records: they replace the previous ones.

@@ -44,6 +44,7 @@ WHERE p.source = $1 AND p.partition IS NOT NULL AND (p.fetched_at >= $2 OR p.bod
 ORDER BY p.fetched_at, p.id
 """
 
+# Fields and prices as one JSON object per record, which is compared with what a parser returns.
 ODDS = """
 SELECT e.platform_event_id AS key, to_jsonb(e) - '{id,platform,platform_event_id,first_seen_at,
        updated_at,run_id,partition,absent_since,withdrawn_at,seen_at,seen_run_id,fingerprint}'::text[]
@@ -53,6 +54,7 @@ SELECT e.platform_event_id AS key, to_jsonb(e) - '{id,platform,platform_event_id
 FROM odds_events e WHERE e.platform = $1 AND e.platform_event_id = ANY ($2::text[])
 """
 
+# As ODDS: an article's entities are in a table of their own, and are one of its fields here.
 ARTICLES = """
 SELECT a.article_id AS key, to_jsonb(a) - '{id,provider,article_id,first_seen_at,updated_at,
        run_id}'::text[] || jsonb_build_object('found under', (
@@ -61,6 +63,7 @@ SELECT a.article_id AS key, to_jsonb(a) - '{id,provider,article_id,first_seen_at
 FROM articles a WHERE a.provider = $1 AND a.article_id = ANY ($2::text[])
 """
 
+# As ODDS: entities, updates and sentiment are fields of the story here.
 STORIES = """
 SELECT s.story_uuid AS key, to_jsonb(s) - '{id,provider,story_uuid,first_seen_at,updated_at,
        run_id}'::text[] || jsonb_build_object(
@@ -79,21 +82,25 @@ SELECT i.key, i.data AS fields FROM items i
 WHERE i.org_id IS NULL AND i.source = $1 AND i.key = ANY ($2::text[])
 """
 
+# Separate from ITEMS, not a condition with OR, so that each owner's uses the index.
 ITEMS_OF_ORG = """
 SELECT i.key, i.data AS fields FROM items i
 WHERE i.org_id = $3 AND i.source = $1 AND i.key = ANY ($2::text[])
 """
 
+# Two statements, by owner, for the same reason.
 ITEMS_SEEN = """
 SELECT i.key, i.last_seen, i.missing_since IS NOT NULL FROM items i
 WHERE i.org_id IS NULL AND i.source = $1 AND i.key = ANY ($2::text[])
 """
 
+# As ITEMS_SEEN, for one organisation.
 ITEMS_SEEN_OF_ORG = """
 SELECT i.key, i.last_seen, i.missing_since IS NOT NULL FROM items i
 WHERE i.org_id = $3 AND i.source = $1 AND i.key = ANY ($2::text[])
 """
 
+# When each event was last seen, as of which it is written, and whether it has left the site.
 SEEN = """
 SELECT platform_event_id, seen_at, absent_since IS NOT NULL OR withdrawn_at IS NOT NULL AS gone
 FROM odds_events WHERE platform = $1 AND platform_event_id = ANY ($2::text[])
@@ -105,6 +112,7 @@ UPDATE odds_events SET partition = $2
 WHERE platform = $1 AND platform_event_id = ANY ($3::text[]) AND partition IS NULL
 """
 
+# Records that are still rejected stay, each recognised by its data.
 DELETE_READABLE = """
 DELETE FROM rejected_records WHERE execution_id = $1 AND source = $2 AND partition = $3
   AND page = $4 AND NOT (data = ANY ($5::bytea[]))
@@ -113,6 +121,7 @@ DELETE FROM rejected_records WHERE execution_id = $1 AND source = $2 AND partiti
 # Without its validator, the next run parses the page, with the current parser.
 DELETE_VALIDATORS = "DELETE FROM page_validators WHERE source = $1 AND body_hash = $2"
 
+# The run begins as `cancelled`: a replay whose process dies needs nobody to end it.
 BEGIN = """
 INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
                   max_attempts, timeout_seconds, lease_epoch, queued_at, started_at, completed_at,
@@ -121,6 +130,7 @@ VALUES ($1, $2, 'replay', $3, $4, 'cancelled', 1, 0, 1, 0, 1, $5, $5, $5, 0, 'ca
         'cut short; what it has written stays', '{}')
 """
 
+# Only here does the run become successful, and lose the error with which it began.
 END = """
 UPDATE runs SET status = 'success', completed_at = $2, error_type = NULL, error_message = NULL,
                 duration_seconds = extract(epoch FROM $2 - started_at), stats = $3

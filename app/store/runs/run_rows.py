@@ -83,6 +83,7 @@ class RunEnding:
     error_message: str | None = None
 
 
+# The run and the event that says why it waits, in one statement; the id makes it idempotent.
 REQUEST = """
 WITH requested AS (
   INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
@@ -150,6 +151,7 @@ SELECT execution_id, job, lease_epoch, attempt, params, timeout_seconds, NULL::t
 FROM started
 """
 
+# All leases of a worker in one statement. A lease that was lost is left out of what it returns.
 RENEW = """
 UPDATE runs SET lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second'
 FROM unnest($1::uuid[], $2::bigint[]) AS mine (run_id, epoch)
@@ -157,6 +159,7 @@ WHERE execution_id = mine.run_id AND lease_epoch = mine.epoch AND status = 'runn
 RETURNING execution_id, lease_epoch
 """
 
+# Outcome, event and open sources in one statement, and only while the attempt holds the lease.
 FINISH = """
 WITH ended AS (
   UPDATE runs SET status = $3, completed_at = $4, lease_expires_at = NULL,
@@ -174,6 +177,7 @@ WITH ended AS (
 SELECT count(*) FROM ended
 """
 
+# A new attempt that counts as neither a retry nor a loss: its worker stopped.
 HAND_BACK = """
 WITH back AS (
   UPDATE runs SET status = 'queued', attempt = attempt + 1, queued_at = $3,
@@ -187,6 +191,7 @@ WITH back AS (
 SELECT execution_id, job, attempt FROM back
 """
 
+# Queued, logged, and its sources reopened in one statement; $7 says which counter goes up.
 DEFER = """
 WITH back AS (
   UPDATE runs SET status = 'queued', attempt = attempt + 1,
@@ -285,6 +290,7 @@ WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) <
 ORDER BY queued_at, execution_id LIMIT $2
 """
 
+# Only if the attempt is still the one that Redis lacks: another sweep may have queued it again.
 REQUEUE = """
 WITH again AS (
   UPDATE runs r SET attempt = r.attempt + 1, queued_at = $1
@@ -298,6 +304,7 @@ WITH again AS (
 SELECT execution_id, job, attempt FROM again
 """
 
+# Raises the lease's epoch, so that the writes of a worker that still executes it are fenced.
 CANCEL = """
 WITH ended AS (
   UPDATE runs SET status = 'cancelled', completed_at = $2, lease_expires_at = NULL,
@@ -315,6 +322,7 @@ WITH ended AS (
 SELECT execution_id FROM ended
 """
 
+# By the index on `created_at`, so that the age of the table costs nothing.
 RECENT = """
 SELECT r.execution_id, r.job, r.trigger, r.status, r.attempt, r.scheduled_for, r.queued_at,
        r.started_at, r.completed_at, r.duration_seconds, r.error_type, r.error_message, r.stats
