@@ -66,6 +66,7 @@ LEFT JOIN LATERAL (
 ORDER BY c.position, c.id
 """
 
+# By the index on (org_id, key, id), newest first; `id < $4` is the place to go on from.
 HISTORY = """
 SELECT id, position, at, kind, source, key, run_id, fields FROM changes i
 WHERE {owner} AND key = $2 AND ($3::text IS NULL OR source = $3)

@@ -7,8 +7,10 @@ from uuid import UUID
 from app.store.content.items import for_owner
 from app.store.db import Connection, Pool
 
+# `{owner}` is one of two conditions, each of which the index can answer; see items.py.
 CURSORS = "SELECT partition, value FROM source_cursors i WHERE {owner} AND source = $2"
 
+# A cursor never moves back: a run that fetched earlier changes nothing.
 MOVE = """
 INSERT INTO source_cursors AS c (org_id, source, partition, value, moved_at, run_id)
 VALUES ($1, $2, $3, $4, $5, $6)
@@ -17,19 +19,23 @@ DO UPDATE SET value = excluded.value, moved_at = excluded.moved_at, run_id = exc
 WHERE c.moved_at <= excluded.moved_at
 """
 
+# Only cursors that this run moved last: what a later run moved stays.
 RESTORE = """
 UPDATE source_cursors i SET value = b.value
 FROM unnest($4::text[], $5::text[]) AS b (partition, value)
 WHERE {owner} AND i.source = $2 AND i.run_id = $3 AND i.partition = b.partition
 """
 
+# A cursor that the run was the first to set has no earlier value, and is deleted.
 REMOVE_FIRST = """
 DELETE FROM source_cursors i
 WHERE {owner} AND i.source = $2 AND i.run_id = $3 AND NOT (i.partition = ANY ($4::text[]))
 """
 
+# One row per owner and source, by its unique index.
 PACE = "SELECT next_at FROM source_paces i WHERE {owner} AND source = $2"
 
+# The last computed interval wins, so this is an upsert.
 SET_PACE = """
 INSERT INTO source_paces (org_id, source, interval_seconds, next_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (org_id, source)

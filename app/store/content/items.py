@@ -128,6 +128,7 @@ WHERE {owner} AND i.source = $2 AND i.key = ANY ($4::text[])
   AND (i.last_seen < $3::timestamptz - interval '1 hour' OR i.absent_since <= $3)
 """
 
+# Rows are locked in order of their keys, as WRITE does, so that two runs cannot deadlock.
 SEEN = """
 UPDATE items i SET last_seen = $3, missing_since = NULL, absent_since = NULL
 WHERE i.id IN (

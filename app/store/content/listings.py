@@ -26,11 +26,13 @@ class Listing:
     at: datetime
 
 
+# Only events that move to another partition are written; most are where they were.
 ASSIGN_PARTITION = """
 UPDATE odds_events SET partition = $2
 WHERE platform = $1 AND platform_event_id = ANY ($3::text[]) AND partition IS DISTINCT FROM $2
 """
 
+# One row per partition, however many events: a listing does not write to each event.
 SAVE_LISTING = """
 INSERT INTO odds_boards (platform, partition, events, listed_at, run_id)
 VALUES ($1, $2, $3, $4, $5)
@@ -52,6 +54,7 @@ ORDER BY platform_event_id
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
+# As ABSENT, for events whose partition the platform does not have any more.
 ABSENT_PARTITIONS = """
 SELECT id, absent_since IS NOT NULL AS again FROM odds_events
 WHERE platform = $1 AND NOT (partition = ANY ($2::text[]))
@@ -67,6 +70,7 @@ MARK_ABSENT = """
 UPDATE odds_events SET absent_since = $2, fingerprint = NULL WHERE id = ANY ($1::bigint[])
 """
 
+# Event and prices in one statement: no reader sees a price of an event that is withdrawn.
 WITHDRAW = """
 WITH withdrawn AS (
   UPDATE odds_events SET absent_since = coalesce(absent_since, $2), withdrawn_at = $2,
@@ -85,6 +89,7 @@ INSERT INTO odds_price_changes (event_id, market, line, outcome, price, active, 
 SELECT event_id, market, line, outcome, NULL, false, $2, $3 FROM prices
 """
 
+# Locks in the order of ABSENT, so that two runs cannot deadlock. What was withdrawn stays.
 REVERT_ABSENCES = """
 UPDATE odds_events SET absent_since = NULL WHERE id IN (
   SELECT id FROM odds_events
@@ -93,6 +98,7 @@ UPDATE odds_events SET absent_since = NULL WHERE id IN (
   ORDER BY platform_event_id FOR NO KEY UPDATE)
 """
 
+# Never moves `seen_at` back, and leaves the partition and absences as they are.
 SAVE_PARTIAL_LISTING = """
 UPDATE odds_events SET seen_at = $3, seen_run_id = $4
 WHERE platform = $1 AND platform_event_id = ANY ($2::text[]) AND seen_at < $3

@@ -75,8 +75,10 @@ ORDER BY a.id
 ON CONFLICT DO NOTHING
 """
 
+# All entities of a source in one statement, by the primary key.
 CURSORS = "SELECT entity, cursor FROM news_cursors WHERE source = $1 AND entity = ANY ($2::text[])"
 
+# A cursor only moves forward: two runs that overlap leave the later one.
 MOVE = """
 INSERT INTO news_cursors AS c (source, entity, cursor, run_id) VALUES ($1, $2, $3, $4)
 ON CONFLICT (source, entity) DO UPDATE SET cursor = excluded.cursor, run_id = excluded.run_id

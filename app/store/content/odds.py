@@ -90,6 +90,7 @@ UPDATE odds_events e SET
 FROM given g WHERE e.id = g.id
 """
 
+# Bulk insert by unnest: one statement for all changes of a page.
 CHANGES = """
 INSERT INTO odds_event_changes (event_id, what, before, after, observed_at, run_id)
 SELECT c.event_id, c.what, c.before, c.after, $5, $6

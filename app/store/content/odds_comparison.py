@@ -75,6 +75,7 @@ WHERE e.id = ANY ($1::bigint[])
 ORDER BY e.kickoff, match, e.platform, p.market, p.line, p.outcome
 """
 
+# UNION instead of OR: each half uses an index of its own.
 EVENTS = """
 SELECT e.id, e.platform, e.platform_event_id, e.home, e.away, e.kickoff, e.country, e.competition,
        e.partition, e.first_seen_at, e.seen_at, e.seen_run_id, e.absent_since, e.withdrawn_at,
@@ -87,6 +88,7 @@ WHERE e.id IN (SELECT id FROM odds_events WHERE sportradar_id = $1
 ORDER BY e.platform, e.id
 """
 
+# The newest of all these events together, not of each: a match is an event per site.
 EVENT_CHANGES = """
 SELECT event_id, what, before, after, observed_at, run_id FROM odds_event_changes
 WHERE event_id = ANY ($1::bigint[]) ORDER BY observed_at DESC, id DESC LIMIT $2
@@ -103,11 +105,13 @@ SELECT id, event_id, line, price, active, observed_at, run_id FROM (
 ORDER BY observed_at, id
 """
 
+# A withdrawn price keeps its row, so that a line that is not offered any more is found too.
 LINES = """
 SELECT DISTINCT line FROM odds_prices
 WHERE event_id = ANY ($1::bigint[]) AND market = $2 AND outcome = $3 ORDER BY line
 """
 
+# By the index on `kickoff`, for the window shown only.
 COMPETITIONS = """
 SELECT DISTINCT country, competition FROM odds_events
 WHERE kickoff >= $1 AND kickoff < $2 AND withdrawn_at IS NULL ORDER BY 1, 2 LIMIT $3

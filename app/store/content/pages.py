@@ -73,6 +73,7 @@ FROM page_validators v WHERE fingerprint = $1 AND NOT EXISTS (
 # Locks the page until the transaction ends, and lets `page_order()` return its order until then.
 LOCK = "SELECT pg_advisory_xact_lock($1), set_config('rollcall.page_order', $2, true)"
 
+# The page requested later wins, by its order, whichever transaction commits last.
 REMEMBER = """
 INSERT INTO page_validators (fingerprint, source, body_hash, full_fetched_at, etag, last_modified,
                              keys, refused, prices, rejected, coverage, page_order)
@@ -95,6 +96,7 @@ FROM runs r, body
 WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'running'
 """
 
+# Pages first, then bodies to which no page refers; SKIP LOCKED leaves one that is kept just now.
 PRUNE = (
     """
 DELETE FROM raw_pages WHERE id IN (
@@ -108,6 +110,7 @@ DELETE FROM raw_bodies WHERE hash IN (
 """,
 )
 
+# SKIP LOCKED: a page that is written just now gets a new validator and is left alone.
 PRUNE_VALIDATORS = """
 DELETE FROM page_validators WHERE fingerprint IN (
   SELECT fingerprint FROM page_validators WHERE full_fetched_at < $1

@@ -56,6 +56,7 @@ TICKS = PartitionedTable(
     may_move=10_000,
 )
 
+# One process at a time creates partitions, of whatever table: the key is the same for all.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('rollcall.odds_months'))"
 
 # Rows in the default partition prevent creating the partition of their time.
@@ -72,6 +73,7 @@ DELETE FROM {name} WHERE tableoid = '{name}_rest'::regclass
 AND {column} >= '{since}' AND {column} < '{until}'
 """
 
+# From the catalogue, which is the only record of the partitions there are.
 _PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = $1::text::regclass
@@ -83,6 +85,7 @@ SELECT substring(pg_get_expr(relpartbound, oid) FROM $$TO \\('(.+)'\\)$$)::times
 FROM pg_class WHERE oid = to_regclass($1::text || '_before')
 """
 
+# The default partition is never dropped: its old rows are deleted in batches, by their places.
 _PRUNE_DEFAULT = """
 DELETE FROM {name} WHERE tableoid = '{name}_rest'::regclass AND ctid IN (
   SELECT ctid FROM {name} WHERE tableoid = '{name}_rest'::regclass AND {column} < $1 LIMIT $2

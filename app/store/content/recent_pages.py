@@ -6,12 +6,14 @@ from app.core.messages import Partition, RawPage
 from app.store.content import pages
 from app.store.db import Pool
 
+# DISTINCT ON: the newest of each page in one statement, not one statement per page.
 NEWEST = """
 SELECT DISTINCT ON (partition, page) body_hash, status, url, headers, fetched_at, partition, page
 FROM raw_pages WHERE source = $1 AND partition IS NOT NULL
 ORDER BY partition, page, fetched_at DESC LIMIT $2
 """
 
+# DISTINCT ON: the last entry of each series; an item without a series is its own.
 ROWS = """
 SELECT DISTINCT ON (coalesce(series, key)) coalesce(series, key) AS key, data FROM items
 WHERE source = $1 AND org_id IS NULL ORDER BY coalesce(series, key), id DESC

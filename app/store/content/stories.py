@@ -33,6 +33,7 @@ SELECT count(*) FILTER (WHERE new_row) AS inserted, count(*) FILTER (WHERE NOT n
 FROM moved
 """
 
+# A separate statement, as for articles: its snapshot includes stories that were just committed.
 LINKS = """
 INSERT INTO story_entities (story_id, entity, first_seen_at, run_id)
 SELECT s.id, g.entity, $2, $3
@@ -42,6 +43,7 @@ ORDER BY s.id
 ON CONFLICT DO NOTHING
 """
 
+# An update that is as it was is not written again; rows are locked in a fixed order.
 UPDATES = """
 INSERT INTO story_updates AS u (story_id, update_uuid, at, headline, text, articles, run_id)
 SELECT s.id, g.update_uuid, g.at, g.headline, g.text, g.articles, $2
@@ -56,6 +58,7 @@ WHERE (u.at, u.headline, u.text, u.articles)
       IS DISTINCT FROM (excluded.at, excluded.headline, excluded.text, excluded.articles)
 """
 
+# Counts only new points: a value that the provider corrected is written, but is not counted.
 POINTS = """
 WITH moved AS (
   INSERT INTO story_sentiment AS p (story_id, at, value, run_id)
