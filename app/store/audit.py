@@ -9,6 +9,7 @@ from uuid import UUID
 from app.core.enums import AuditAction
 from app.store.db import Connection, Pool
 
+# In the transaction of the act itself: neither exists without the other.
 RECORD = """
 INSERT INTO audit_log (at, by, action, job, execution_id, reason, detail, org_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)

@@ -10,6 +10,7 @@ from sqlmodel import SQLModel
 
 from app.store.db import Pool
 
+# CREATE TABLE IF NOT EXISTS is not safe against itself: workers that start together would fail.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('rollcall: tables of jobs'))"
 
 

@@ -19,6 +19,7 @@ _Key = tuple[int, UUID]
 _shares: WeakValueDictionary[_Key, asyncio.Semaphore] = WeakValueDictionary()
 _held: ContextVar[frozenset[_Key]] = ContextVar("_held", default=frozenset())
 
+# Not `current_setting`: a superuser bypasses the policies whatever `row_security` is.
 BYPASSES = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
 
 

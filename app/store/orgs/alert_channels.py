@@ -37,11 +37,13 @@ class StoredAlertChannel:
     last_error: str | None
 
 
+# The id comes from the caller: the secret is encrypted for it before there is a row.
 ADD = """
 INSERT INTO alert_channels
   (id, org_id, label, service, secret, collections, severities, created_at, created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
+# Channels with what came of their messages, in one statement, by the index on their channel.
 LIST = """
 SELECT c.id, c.label, c.service, c.collections, c.severities, c.created_at, c.created_by,
        n.waiting, n.last_sent_at, n.last_error
@@ -54,6 +56,7 @@ CROSS JOIN LATERAL (
   FROM notifications WHERE channel_id = c.id) n
 WHERE c.org_id = $1 AND ($2::uuid IS NULL OR c.id = $2) ORDER BY c.created_at, c.id
 """
+# Locked in order of their ids while all secrets are encrypted with a new key.
 LOCK_ALL = "SELECT id, org_id, secret FROM alert_channels ORDER BY id FOR UPDATE"
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from app.store.db import Connection
 from app.store.schedules import zones
 
+# Retired collections last, so that the limit cuts these off first.
 OF_ORG = """
 SELECT s.id, s.key, s.spec, s.enabled, s.paused_at, s.paused_by, s.paused_note, s.next_tick_at,
        s.notify, s.retired_at, p.name, p.sources, s.zone_data, s.policies,
@@ -39,6 +40,7 @@ class CollectionSummary:
     paused_until: datetime | None
 
 
+# LATERAL with LIMIT 1: the last run of each by its index, not by sorting all runs.
 ALL = """
 SELECT o.name AS org, s.key, s.spec, s.enabled, s.paused_at, s.next_tick_at, o.disabled_at,
        last.status, last.at
@@ -50,11 +52,13 @@ WHERE s.retired_at IS NULL ORDER BY o.name, s.key LIMIT $1
 """
 
 
+# LATERAL: a limit per schedule, and one statement for all of them.
 LAST_RUNS = """
 SELECT r.execution_id FROM unnest($1::bigint[]) AS s (id)
 CROSS JOIN LATERAL (SELECT execution_id FROM runs WHERE schedule_id = s.id
                     ORDER BY created_at DESC LIMIT $2) AS r
 """
+# As LAST_RUNS: a limit per schedule, and one statement for all of them.
 LAST_EDITS = """
 SELECT s.id AS schedule_id, e.at, e.by, e.action, e.before, e.after
 FROM unnest($1::bigint[]) AS s (id)

@@ -52,6 +52,7 @@ def _instant_and_id(text: str) -> Place:
     return parsed, UUID(run_id)
 
 
+# Keyset by id, which never changes: no item moves between pages while a client reads on.
 ITEMS = """
 SELECT id::text AS cursor, source, coalesce(series, key) AS key, data, first_seen, last_seen,
        changed_at, missing_since, run_id

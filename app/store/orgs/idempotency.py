@@ -10,10 +10,12 @@ from uuid import UUID
 from app.store.db import Connection
 
 MAX_KEYS = 1_000  # kept per organisation, and by the operator
+# The operator's keys have no organisation: `=` alone would never match them.
 COUNT = """
 SELECT count(*) FROM idempotency_keys
 WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL)
 """
+# Each request deletes its owner's expired keys, so that no job has to.
 PRUNE = """
 DELETE FROM idempotency_keys
 WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL)

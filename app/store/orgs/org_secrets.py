@@ -6,14 +6,19 @@ from uuid import UUID
 
 from app.store.db import Connection
 
+# Setting a secret again replaces it: there is one per organisation and name.
 PUT = """
 INSERT INTO org_secrets (org_id, name, ciphertext, updated_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (org_id, name) DO UPDATE
   SET ciphertext = excluded.ciphertext, updated_at = excluded.updated_at
 """
+# This and the next two filter by organisation themselves, in addition to row-level security.
 DELETE = "DELETE FROM org_secrets WHERE org_id = $1 AND name = $2"
+# Never the ciphertext: what lists secrets has no use for it.
 NAMES = "SELECT name, updated_at FROM org_secrets WHERE org_id = $1 ORDER BY name"
+# All secrets of a run in one statement.
 SEALED = "SELECT name, ciphertext FROM org_secrets WHERE org_id = $1 AND name = ANY ($2::text[])"
+# Locked in a fixed order while all secrets are encrypted with a new key.
 ALL = "SELECT org_id, name, ciphertext FROM org_secrets ORDER BY org_id, name FOR UPDATE"
 
 

@@ -9,10 +9,12 @@ from app.store.db import Connection, Pool
 
 KEPT = 50  # revisions of a recipe
 
+# A revision is never overwritten: its number is unique per recipe.
 RECORD = """
 INSERT INTO org_source_revisions (org_id, name, revision, recipe, "by", at)
 VALUES ($1, $2, $3, $4, $5, $6)
 """
+# Older ones too: deleting is idempotent and does not rely on the one before.
 FORGET = "DELETE FROM org_source_revisions WHERE org_id = $1 AND name = $2 AND revision <= $3"
 
 # Each statement filters by organisation itself, in addition to row-level security.

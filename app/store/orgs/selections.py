@@ -24,6 +24,7 @@ class CollectionSelection:
     sources: list[dict[str, Any]] | None
 
 
+# LEFT JOINs: an organisation without a schedule or preset is still a row, with its limits.
 SELECTION = """
 SELECT o.limits, o.disabled_at, p.name AS preset, p.sources
 FROM organizations o
@@ -45,10 +46,12 @@ WHERE org_id = $1 AND created_at >= $2
 # Kept by triggers on items.
 USAGE = "SELECT rows, bytes FROM org_usage WHERE org_id = $1"
 
+# Only the holder of the lease may change what further attempts collect.
 SAVE_PARAMS = """
 UPDATE runs SET params = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
+# Queued ones as well: an organisation that is disabled must not start them later.
 OPEN_RUNS = "SELECT execution_id FROM runs WHERE org_id = $1 AND status IN ('queued', 'running')"
 
 

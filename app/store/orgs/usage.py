@@ -17,6 +17,7 @@ class CurrentUsage:
     recipes: int
 
 
+# Always one row: zeros, not none, for an organisation that has stored nothing yet.
 CURRENT = """
 SELECT coalesce((SELECT rows FROM org_usage WHERE org_id = $1), 0) AS rows,
        coalesce((SELECT bytes FROM org_usage WHERE org_id = $1), 0) AS bytes,

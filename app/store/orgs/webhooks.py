@@ -58,28 +58,34 @@ class DeliveryAccount:
     unaccounted: int
 
 
+# Begins right before what open transactions may still write, so that no later change is missed.
 ADD = """
 INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at, created_by)
 SELECT $1, $2, $3, $4, base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1,
        9223372036854775807, $5, $6
 FROM change_clock
 """
+# `waiting` is counted by the partial index of deliveries that wait.
 LIST = """
 SELECT w.id, w.url, w.created_at, w.created_by, w.paused_at, w.paused_reason, w.position,
        w.change_id, (SELECT count(*) FROM webhook_deliveries d
                      WHERE d.webhook_id = w.id AND d.state = 'waiting') AS waiting
 FROM webhooks w WHERE w.org_id = $1 AND ($2::uuid IS NULL OR w.id = $2) ORDER BY w.created_at, w.id
 """
+# Pauses and, with nulls, resumes.
 PAUSE = "UPDATE webhooks SET paused_at = $3, paused_reason = $4 WHERE org_id = $1 AND id = $2"
+# After a resume: what waits is not left until the end of its backoff.
 DUE_NOW = """
 UPDATE webhook_deliveries SET next_try_at = now() WHERE webhook_id = $1 AND state = 'waiting'
 """
+# An empty stretch at the webhook's own place, so that the account of changes stays whole.
 TEST = """
 INSERT INTO webhook_deliveries (id, webhook_id, org_id, after_position, after_id, through_position,
                                 through_id, count, state, attempts, created_at, next_try_at)
 SELECT $3, id, org_id, position, change_id, position, change_id, 0, 'waiting', 0, now(), now()
 FROM webhooks WHERE org_id = $1 AND id = $2
 """
+# The same deliveries with their ids, so that a receiver recognises them; tests are left out.
 REPLAY = """
 UPDATE webhook_deliveries
 SET state = 'waiting', attempts = 0, next_try_at = now(), ended_at = NULL, status = NULL,
@@ -87,6 +93,7 @@ SET state = 'waiting', attempts = 0, next_try_at = now(), ended_at = NULL, statu
 WHERE org_id = $1 AND webhook_id = $2 AND state <> 'waiting' AND count > 0
   AND (through_position, through_id) > ($3, $4)
 """
+# By the index on (webhook_id, number); `number < $4` is the place to go on from.
 DELIVERIES = """
 SELECT id, number, count, state, attempts, created_at, next_try_at, ended_at, status, reason,
        after_position || '.' || after_id AS after, through_position || '.' || through_id AS next
