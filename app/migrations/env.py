@@ -14,6 +14,7 @@ from app.core.errors import BadConfig
 from app.models import tables
 from app.store import db
 
+# Partitions come and go with time, and no model declares them.
 PARTITIONS = """
 SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'
 """

@@ -8,6 +8,7 @@ from typing import Any
 from app.store.db import Pool
 from app.store.schedules import zones
 
+# One statement, hence one snapshot: a tick decided meanwhile is not counted without its frontier.
 VERSION_SPANS = """
 WITH spans AS (
   SELECT v.schedule_id, v.version, v.spec, v.zone_data, greatest(v.effective_from, $1) AS after,

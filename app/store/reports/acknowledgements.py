@@ -18,6 +18,7 @@ SET acknowledged_at = $2, acknowledged_by = $3, acknowledged_note = $4,
 WHERE key = $1 AND ill AND NOT starts_with(key, 'collection:') RETURNING reason
 """
 
+# The row returned tells an alert that was acknowledged from one that was not.
 RELEASE = """
 UPDATE health_states
 SET acknowledged_at = NULL, acknowledged_by = NULL, acknowledged_note = NULL,
@@ -34,6 +35,7 @@ FROM health_states h LEFT JOIN health_flips f ON f.key = h.key AND f.sequence = 
 WHERE h.ill AND NOT starts_with(h.key, 'collection:') ORDER BY h.ill_since, h.key LIMIT $1
 """
 
+# By the index on `at`. Organisations are told about their collections themselves.
 FLIPS = """
 SELECT key, at, before, before_reason, after, after_reason, detail FROM health_flips
 WHERE NOT starts_with(key, 'collection:') ORDER BY at DESC, key LIMIT $1

@@ -20,6 +20,7 @@ SELECT pg_try_advisory_xact_lock($1), clock_timestamp(),
        set_config('idle_in_transaction_session_timeout', '15s', true)
 """
 
+# All in one statement: a pass of alerting compares every job with its last state.
 STATES = """
 SELECT key, status, reason, ill, since, ill_since, flipped_at, sequence, told_at, reminded_at,
        acknowledged_at, acknowledged_by, acknowledged_note, acknowledged_reason, snoozed_until
@@ -28,6 +29,7 @@ FROM health_states
 
 RETIRED = "SELECT key FROM schedules WHERE key = ANY ($1::text[]) AND retired_at IS NOT NULL"
 
+# New state and flip in one statement: the number of a flip is that of its state.
 FLIP = """
 WITH seen AS (
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::timestamptz[],
@@ -70,6 +72,7 @@ UPDATE health_states SET
 WHERE key = ANY ($1::text[] || $2::text[] || $3::text[])
 """
 
+# One row per channel, so that one that fails does not delay or repeat the others.
 QUEUE = """
 INSERT INTO notifications
   (channel, title, body, severity, incident, created_at, next_try_at, attempts)
@@ -100,6 +103,7 @@ UPDATE notifications SET last_error = $2,
 WHERE id = $1
 """
 
+# Count, age and last error in one statement, by the partial index on what waits.
 PENDING = """
 SELECT count(*), min(created_at) FILTER (WHERE last_error IS NOT NULL),
        (array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error IS NOT NULL))[1]

@@ -5,6 +5,7 @@ from typing import Any
 
 from app.store.db import Pool
 
+# All facts of the server in one statement: one round trip, of one instant.
 FACTS = """
 SELECT current_setting('server_version_num')::int AS version,
        current_setting('server_version') AS version_name,
@@ -20,16 +21,19 @@ SELECT current_setting('server_version_num')::int AS version,
        clock_timestamp() AS now
 """
 
+# By the index of leases. The minute leaves a sweep the time to queue the run again.
 STUCK = """
 SELECT count(*) FROM runs
 WHERE status = 'running' AND lease_expires_at < clock_timestamp() - interval '1 minute'
 """
 
+# Schedules of organisations are declared by nobody, and are left out.
 UNDECLARED = """
 SELECT key FROM schedules
 WHERE org_id IS NULL AND retired_at IS NULL AND NOT (key = ANY ($1::text[])) ORDER BY key
 """
 
+# By the index of runs that did not succeed. A gap is an error of a partition, by its kind.
 GAPS = """
 SELECT s.source, e.key AS partition, e.value ->> 'error' AS message
 FROM runs r

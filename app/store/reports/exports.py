@@ -25,6 +25,7 @@ class ExportKind:
     query: str
 
 
+# Export statements have no order, so that the first row is sent at once; bounds may be null.
 ODDS = """
 SELECT e.platform, e.platform_event_id, e.sportradar_id, e.country, e.competition, e.home, e.away,
        e.kickoff, p.market, p.line, p.outcome, p.price, p.active, p.changed_at,
@@ -36,6 +37,7 @@ LEFT JOIN odds_boards b
 WHERE ($1::timestamptz IS NULL OR p.changed_at >= $1)
   AND ($2::timestamptz IS NULL OR p.changed_at < $2)
 """
+# LEFT JOIN: retention may have deleted the event, and its changes are exported nevertheless.
 CHANGES = """
 SELECT e.platform, e.platform_event_id, e.sportradar_id, c.market, c.line, c.outcome, c.price,
        c.active, c.observed_at, c.run_id
@@ -43,6 +45,7 @@ FROM odds_price_changes c LEFT JOIN odds_events e ON e.id = c.event_id
 WHERE ($1::timestamptz IS NULL OR c.observed_at >= $1)
   AND ($2::timestamptz IS NULL OR c.observed_at < $2)
 """
+# Lists are cast to text, which CSV and Parquet can hold alike.
 ARTICLES = """
 SELECT a.provider, a.article_id, a.url, a.title, a.summary, a.source, a.domain, a.language,
        a.country, a.published_at, a.sentiment, to_json(a.categories)::text AS categories,
@@ -54,6 +57,7 @@ FROM articles a
 WHERE ($1::timestamptz IS NULL OR a.published_at >= $1)
   AND ($2::timestamptz IS NULL OR a.published_at < $2)
 """
+# As ARTICLES. `sentiment` is the newest point of the story.
 STORIES = """
 SELECT s.provider, s.story_uuid, s.topic, s.told_at, to_json(s.categories)::text AS categories,
        to_json(s.keywords)::text AS keywords, s.languages::text AS languages,
@@ -67,6 +71,7 @@ FROM stories s
 WHERE ($1::timestamptz IS NULL OR s.told_at >= $1)
   AND ($2::timestamptz IS NULL OR s.told_at < $2)
 """
+# Items of every organisation: the operator's have an empty `organisation`.
 ITEMS = """
 SELECT o.name AS organisation, i.source, i.key, i.data::text AS data, i.first_seen, i.last_seen,
        i.changed_at, i.missing_since, i.run_id
@@ -74,6 +79,7 @@ FROM items i LEFT JOIN organizations o ON o.id = i.org_id
 WHERE ($1::timestamptz IS NULL OR i.changed_at >= $1)
   AND ($2::timestamptz IS NULL OR i.changed_at < $2)
 """
+# LEFT JOIN: a manual run may have no schedule.
 RUNS = """
 SELECT r.execution_id, r.job, s.key AS schedule, r.trigger, r.requested_by, r.status, r.attempt,
        r.scheduled_for, r.created_at, r.started_at, r.completed_at, r.duration_seconds, r.worker,

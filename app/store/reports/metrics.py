@@ -75,8 +75,10 @@ WITH taken AS (
 SELECT (SELECT count(*) FROM taken), array(SELECT execution_id FROM ended)
 """  # noqa: E501
 
+# By the primary key, so that two scrapes have their lines in the same order.
 TOTALS = "SELECT name, first, second, third, value FROM metric_totals ORDER BY 1, 2, 3, 4"
 
+# All numbers of the backlog in one statement, by the partial index of queued runs.
 WAITING = """
 SELECT count(*) FILTER (WHERE org_id IS NULL), count(*) FILTER (WHERE org_id IS NOT NULL),
        coalesce(extract(epoch FROM now() - min(queued_at) FILTER (WHERE org_id IS NULL)), 0)::float8,

@@ -51,6 +51,7 @@ JOIN organizations o ON o.id = j.org_id
 WHERE j.state IN ('overdue', 'failing') OR j.key = ANY ($2::text[]) ORDER BY j.key
 """
 
+# Its position comes from the database, so that readers of the feed do not miss it.
 REMIND = """
 INSERT INTO changes (position, org_id, at, kind, key, fields)
 SELECT change_position(), s.org_id, $2, 'health', s.key, jsonb_build_object(
@@ -60,15 +61,18 @@ FROM schedules s JOIN health_states h ON h.key = s.key
 WHERE s.key = ANY ($1::text[]) AND s.org_id IS NOT NULL
 """
 
+# One statement for all organisations that have something to be told.
 CHANNELS = """
 SELECT id, org_id, service, collections, severities FROM alert_channels
 WHERE org_id = ANY ($1::uuid[]) ORDER BY created_at, id
 """
+# As the operator's, with the owner and the channel whose deletion deletes the message.
 QUEUE = """
 INSERT INTO notifications (channel, title, body, severity, incident, created_at, next_try_at,
                            attempts, org_id, channel_id)
 VALUES ($3::text, $4, $5, $6, $7, $8, $8, 0, $2, $1)
 """
+# Tests are told from alerts by their title.
 TESTS_WAITING = """
 SELECT count(*) FROM notifications
 WHERE channel_id = $1 AND title = $2 AND sent_at IS NULL AND given_up_at IS NULL

@@ -12,6 +12,7 @@ from app.store.reports.trends import BUCKETS_PER_DOUBLING, SHORTEST, TrendPoint
 
 MAX_RUNS = 20_000  # the newest, of which the index of the organisation's runs has the order
 
+# Per source or per job, by $3. The limit applies before anything is joined.
 READ = """
 WITH ended AS (
   SELECT r.execution_id, r.status, r.duration_seconds AS took, coalesce(s.key, r.job) AS job,

@@ -88,6 +88,7 @@ CROSS JOIN LATERAL (
 ) seen
 """
 
+# LATERAL: a limit per schedule, and one statement for all of them.
 GAPS = """
 SELECT s.id, g.first_tick, g.last_tick, g.count, g.outcome, g.reason
 FROM unnest($1::bigint[]) AS s (id)
@@ -96,6 +97,7 @@ CROSS JOIN LATERAL (
   WHERE schedule_id = s.id ORDER BY first_tick DESC LIMIT $2) g
 """
 
+# By the index on `until`: intervals that overlap the period shown. The limit bounds the page.
 BEATS = """
 SELECT since, until FROM worker_beats WHERE until >= $1 ORDER BY since LIMIT 5000
 """

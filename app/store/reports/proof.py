@@ -71,6 +71,7 @@ class RecordedTicks:
     reason: TickReason | None
 
 
+# All versions in one statement, each with the span that its rows and its numbers cover.
 VERSIONS = """
 SELECT v.schedule_id, v.version, v.spec, v.zone_data,
        coalesce(v.pruned_through, v.effective_from),
@@ -80,6 +81,7 @@ FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
 ORDER BY v.schedule_id, v.version
 """
 
+# Ticks and gaps merged in order, and read by a cursor: a version may have millions.
 RECORDED_TICKS = """
 SELECT scheduled_for, scheduled_for, 1, outcome, reason FROM ticks
 WHERE schedule_id = $1 AND version = $2 AND scheduled_for > coalesce($3::timestamptz, '-infinity')
@@ -120,6 +122,7 @@ SELECT (SELECT count(*) FROM (
         WHERE t.schedule_id = $1 AND t.scheduled_for > coalesce($2::timestamptz, '-infinity'))
 """
 
+# All schedules in one statement: a proof of everything asks once, not for each of them.
 STUCK = """
 SELECT schedule_id, count(*) FROM runs
 WHERE schedule_id IS NOT NULL AND (
@@ -129,6 +132,7 @@ WHERE schedule_id IS NOT NULL AND (
 GROUP BY schedule_id
 """
 
+# A tick may be a row or part of a gap; without $2 it is the newest of either kind.
 TICK = """
 SELECT scheduled_for, t.version, outcome, reason, run_id, blocking_run_id, decided_at, 1::bigint
 FROM ticks t JOIN schedules s ON s.id = t.schedule_id

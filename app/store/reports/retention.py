@@ -120,6 +120,7 @@ RETENTION_RULES = (
     RetentionRule("items", "item_days", DELETE_ITEMS, COUNT_ITEMS),
 )
 
+# EXISTS: one index probe for each schedule, not a scan of old ticks.
 OLD_TICKS = """
 SELECT id FROM schedules s
 WHERE EXISTS (SELECT FROM ticks t WHERE t.schedule_id = s.id AND t.scheduled_for < $1)
@@ -127,6 +128,7 @@ WHERE EXISTS (SELECT FROM ticks t WHERE t.schedule_id = s.id AND t.scheduled_for
 ORDER BY id
 """
 
+# Up to each schedule's frontier: later ticks are not pruned, so they are not counted either.
 COUNT_TICKS = """
 SELECT (SELECT count(*) FROM ticks t JOIN schedules s ON s.id = t.schedule_id
         WHERE scheduled_for < least($1, evaluated_through))
@@ -153,6 +155,7 @@ SELECT least(edge.at, (
 FROM edge WHERE edge.at IS NOT NULL
 """
 
+# The part of each version that is before $2 and is not numbers yet.
 VERSIONS = """
 SELECT v.version, v.spec, v.zone_data, coalesce(v.pruned_through, v.effective_from) AS since,
        least($2, coalesce(v.answers_until, $2)) AS until
@@ -162,6 +165,7 @@ WHERE v.schedule_id = $1 AND v.effective_from < $2
 ORDER BY v.version
 """
 
+# Of a spec that cannot be read, what was recorded counts as what was expected.
 RECORDED = """
 SELECT (SELECT count(*) FROM ticks
         WHERE schedule_id = $1 AND version = $2 AND scheduled_for > $3 AND scheduled_for <= $4)

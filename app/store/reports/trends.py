@@ -88,12 +88,14 @@ ON CONFLICT (step, kind, at, name) DO UPDATE SET
   waited = add_counts(t.waited, excluded.waited)
 """  # noqa: E501
 
+# Buckets as text, for one typed decoder: a page reads thousands of them.
 READ = """
 SELECT at, name, runs, failed, records, prices, changed, errors, bytes, took::text, waited::text
 FROM trends
 WHERE step = $1 AND kind = $2 AND at >= $3
 """
 
+# All steps in one statement, each with the time that it is kept for.
 PRUNE = """
 DELETE FROM trends t USING unnest($1::int[], $2::interval[]) AS kept (step, span)
 WHERE t.step = kept.step AND t.at < now() - kept.span
