@@ -49,8 +49,8 @@ class Change:
         return FeedPosition(self.position, self.id)
 
 
-# One statement has one snapshot, so that the horizon fits the rows. What is kept from before the last
-# change that was dropped is left out: a reader that goes on after it would begin anew for ever.
+# One statement has one snapshot, so that the horizon fits the rows. What is kept from before the
+# last dropped change is left out: a reader that goes on after it would start again for ever.
 FEED = """
 SELECT h.horizon, h.dropped_through, c.id, c.position, c.at, c.kind, c.source, c.key, c.run_id,
        c.fields
