@@ -619,6 +619,44 @@ FEEDS = {
 FEED = 'name = "feed"\nkind = "feed"\nurl = "https://site.test/feed"'
 
 
+DOCUMENT = (
+    "<!DOCTYPE html><html><head><title>Rows</title><script>'<ul>'</script></head><body>"
+    '<div class="page"><p>Rows<ul class="rows"><li>1a</li><li>1b</li><li>1c</li></ul>'
+    '<a class="next" href="/list?page=2">next</a></div>{end}'
+)
+
+
+@pytest.mark.parametrize("kind", ["page", "next", "link_header"])
+def test_a_page_that_is_cut_off_anywhere_is_no_end(kind: str) -> None:
+    """A template that fails in the middle of its list ends the page like a good one."""
+    source = source_of(kind, "html")
+    first, last = DOCUMENT.format(end="</body></html>"), html_page(PAGES, []).body
+
+    def site(cut: int) -> Callable[[SourceRequest], Response]:
+        return lambda request: Response(first[:cut] if page_number(request) == 1 else last)
+
+    whole = first.index("</body>")
+    cuts = range(first.index("<ul class"), whole)
+    got = {cut: read(source, site(cut)) for cut in cuts}
+
+    assert [cut for cut in cuts if not isinstance(got[cut].end, Failure)] == []
+    assert "page 1 is cut off" in str(got[whole - 1].end)
+    assert all(set(one.keys) <= {"1a", "1b", "1c"} for one in got.values())
+    assert isinstance(read(source, site(len(first))).end, ListingEnd)
+
+
+@pytest.mark.parametrize("end", ["</body>", "</HTML>", "</div></body>", ""])
+def test_a_page_with_careless_markup_is_not_cut_off(end: str) -> None:
+    """End tags of `body` and `html` may be left out, and browsers repair blocks without one."""
+    source = source_of("page", "html")
+    pages = [DOCUMENT.format(end=end), html_page(2, []).body]
+
+    got = read(source, lambda request: Response(pages[page_number(request) - 1]))
+
+    assert isinstance(got.end, ListingEnd)
+    assert got.keys == ["1a", "1b", "1c"]
+
+
 @pytest.mark.parametrize("form", FEEDS)
 def test_a_feed_that_is_cut_off_anywhere_has_no_end(form: str) -> None:
     source, body = RecipeSource(load(FEED)), FEEDS[form]

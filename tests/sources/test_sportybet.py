@@ -88,6 +88,15 @@ def test_a_page_past_the_end_may_have_no_data() -> None:
     assert isinstance(driven.result, Incomplete)  # no page has a total
 
 
+@pytest.mark.parametrize("total", [-1, 0, 1, 3])
+def test_a_total_that_the_events_exceed_ends_no_listing(total: int) -> None:
+    pages = [_page(1, 2, total=total), _page(3, 4, total=total), _page(), _page()]
+
+    driven = drive(SITE.pages(PART), lambda page: pages[page - 1])
+
+    assert len(driven.requests) == len(pages)
+
+
 def test_the_greatest_total_counts_though_the_list_shrinks_while_it_is_read() -> None:
     pages = [_page(1, 2, total=6), _page(4, total=4), _page(5, total=4), _page(), _page()]
 

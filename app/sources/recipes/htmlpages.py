@@ -1,6 +1,7 @@
 """HTML pages, queried with CSS selectors and XPath."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -22,6 +23,15 @@ from app.sources.recipes.selectors import NAMESPACES, as_xpath
 MAX_BLOCKS = 3_000  # elements of a page whose paths are noted
 MAX_STEPS = 12  # steps of a path, from the element upwards
 
+_BLOCKS = ("ul", "ol", "dl", "table", "div", "section", "main", "article")
+_BLOCK = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(script|style|title|textarea)\b.*?(?:</\1|\Z)"
+    rf"|<(/?)({'|'.join(_BLOCKS)})\b[^>]*>",
+    re.IGNORECASE | re.DOTALL,
+)
+_DOCUMENT = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
+_DOCUMENT_END = re.compile(r"</(?:html|body)\s*>", re.IGNORECASE)
+_TAG_AT_END = re.compile(r"<[a-z/!][^<>]*\Z", re.IGNORECASE)
 _LIST_TAGS = frozenset({"ul", "ol", "dl", "table", "tbody"})
 
 
@@ -30,12 +40,21 @@ class HtmlPage:
 
     def __init__(self, recipe: Recipe, body: bytes, url: str, headers: Mapping[str, str]) -> None:
         self._extract = recipe.extract
-        self._root = parse_html(body, headers.get("content-type"))
+        text = _decoded(body, headers.get("content-type"))
+        self._root = _parsed(text)
         self.base = _base_url(self._root, url)
+        self.malformed = _cut_off(text)
+        self.cut_off = self.malformed is not None
 
     def records(self) -> list[Any]:
-        """Return the elements that `extract.records` selects."""
-        return _elements(self._extract.records or "", self._root)
+        """Return the elements that `extract.records` selects, without one that is cut off."""
+        return self._records()[0]
+
+    def _records(self) -> tuple[list[Any], list[Any]]:
+        """Return the elements that `extract.records` selects, and those of them cut off."""
+        found = _elements(self._extract.records or "", self._root)
+        last = _open_at_end(self._root) if self.cut_off else set[Any]()
+        return [one for one in found if one not in last], [one for one in found if one in last]
 
     def list_place(self) -> ListPlace:
         """Return the element that holds the rows; without rows, whether it is known to be there.
@@ -90,8 +109,9 @@ class HtmlPage:
         return any(value not in (False, "") for value in select(expression, self._root))
 
     def rejected(self) -> tuple[Rejected, ...]:
-        """Return nothing: an HTML page is either parsed or refused as a whole."""
-        return ()
+        """Return the record in which a page is cut off: its values may be parts of values."""
+        cut_off = self._records()[1] if self.cut_off else ()
+        return tuple(Rejected("the page is cut off here", self.as_bytes(one)) for one in cut_off)
 
     def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
         """Return None: an HTML page has no update interval."""
@@ -101,10 +121,43 @@ class HtmlPage:
 
 def parse_html(body: bytes, content_type: str | None) -> Any:
     """Return the root element. Fetches nothing and expands no entities. Raises Schema."""
+    return _parsed(_decoded(body, content_type))
+
+
+def _decoded(body: bytes, content_type: str | None) -> str:
     _, text = html_to_unicode(content_type, body, auto_detect_fun=encoding.detect_html)
     text = clean_text(text).lstrip("\ufeff")
     if not text.strip():
         raise Schema("the page is empty")
+    return text
+
+
+def _cut_off(text: str) -> str | None:
+    """Return what shows that a document ends before its elements do, or None.
+
+    HTML lets `</body>` and `</html>` be left out, but no end tag of a block; where a later element
+    is closed, browsers close the block too.
+    """
+    if not _DOCUMENT.search(text) or _DOCUMENT_END.search(text):
+        return None
+    if _TAG_AT_END.search(text):
+        return "it ends in the middle of a tag"
+    opened = Counter[str]()
+    for _, end, name in _BLOCK.findall(text):
+        opened[name.lower()] += -1 if end else 1
+    still_open = next((name for name in _BLOCKS if opened[name] > 0), None)
+    return None if still_open is None else f"it ends in an open <{still_open}>"
+
+
+def _open_at_end(root: Any) -> set[Any]:
+    """Return the last element of a document, and the elements that it is in."""
+    last = root
+    while len(last):
+        last = last[-1]
+    return {last, *last.iterancestors()}
+
+
+def _parsed(text: str) -> Any:
     parser = html.HTMLParser(
         recover=True,
         no_network=True,

@@ -162,7 +162,7 @@ class SportyBet:
             seen |= new
             pages_without_new = 0 if new else pages_without_new + 1
             total = max(total or 0, page.total) if page.total is not None else total
-            if total is not None and len(seen) >= total:
+            if len(seen) == total:  # a total that is exceeded counts something else
                 break
         if total is None:
             return Incomplete("the site did not say how many events there are")
