@@ -294,6 +294,42 @@ async def test_a_reader_is_offered_no_actions_and_may_not_act(site: Site, scene:
     assert [answer.status_code for answer in answers] == [403, 403, 403]
 
 
+async def test_a_job_that_cannot_be_run_does_not_keep_the_others_from_it(
+    site: Site, scene: Scene
+) -> None:
+    for key in ("a", "b", "c"):
+        await scene.job(key, [GOOD])
+    await scene.pool.execute(
+        """UPDATE schedules SET policies = '{"overlap": "?"}' WHERE key = 'b'"""
+    )
+    async with site.signed_in(Scope.OPERATE) as operator:
+        form = form_of((await operator.get("/jobs")).text) | {"action": "run"}
+        answer = await operator.post("/jobs/several", data=form | {"job": ["a", "b", "c"]})
+
+    runs = await scene.pool.fetch("SELECT job FROM runs WHERE trigger = 'manual' ORDER BY job")
+    assert [row[0] for row in runs] == ["a", "c"]
+    assert answer.status_code == 409
+    assert "2 of 3 are done. b: The schedule cannot be read" in unescape(answer.text)
+
+
+async def test_a_run_that_cannot_be_retried_does_not_keep_the_others_from_it(
+    site: Site, scene: Scene
+) -> None:
+    for key in ("a", "b", "c"):
+        await scene.job(key, [BAD, BAD])
+    await scene.pool.execute(
+        """UPDATE schedules SET policies = '{"overlap": "?"}' WHERE key = 'b'"""
+    )
+    async with site.signed_in(Scope.OPERATE) as operator:
+        form = {"csrf": csrf_of(operator), "action": "retry_all", "confirmed": "yes", "once": "x"}
+        answer = await operator.post("/runs/several", data=form)
+
+    retried = await scene.pool.fetch("SELECT job FROM runs WHERE trigger = 'manual' ORDER BY job")
+    assert [row[0] for row in retried] == ["a", "a", "c", "c"]
+    assert answer.status_code == 409
+    assert "4 of 6 are done. b: The schedule cannot be read" in unescape(answer.text)
+
+
 async def test_a_run_takes_typed_parameters_and_names_a_wrong_one(site: Site, scene: Scene) -> None:
     await scene.job("scrape_all_platforms", [GOOD])
     async with site.signed_in(Scope.OPERATE) as operator:

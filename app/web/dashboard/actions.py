@@ -1,9 +1,10 @@
 """Dashboard actions: run now, pause and resume a schedule. Each is recorded with its author."""
 
 import asyncio
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4, uuid5
@@ -36,6 +37,7 @@ from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser
 from app.web.dashboard.views import find_schedule
 
 MAX_NOTE_LENGTH = 500
+MAX_REASONS = 10  # that one error names
 FORM_IDS = UUID("6f0c7f0a-5f0e-4d0b-9d53-0d1c1f6f4a10")  # namespace of the ids that forms make
 
 _log = log.logger(__name__)
@@ -58,6 +60,29 @@ def http_errors() -> Generator[None]:
         raise HTTPException(429, _sentence(error)) from None
     except (BadParameters, InvalidValue) as error:
         raise HTTPException(422, _sentence(error)) from None
+
+
+@contextmanager
+def refusals(refused: list[tuple[str, str]], job: str) -> Generator[None]:
+    """Note that an act on a job is refused, and why, so that the others follow.
+
+    Raises HTTPException 503.
+    """
+    try:
+        with http_errors():
+            yield
+    except HTTPException as error:
+        if error.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            raise
+        refused.append((job, error.detail))
+
+
+def partly_done(refused: Sequence[tuple[str, str]], total: int) -> HTTPException:
+    """The error that says how many of `total` acts were done, and why the others were not."""
+    reasons = list(dict.fromkeys(f"{job}: {detail}" for job, detail in refused))[:MAX_REASONS]
+    return HTTPException(
+        HTTPStatus.CONFLICT, f"{total - len(refused)} of {total} are done. {' '.join(reasons)}"
+    )
 
 
 def _sentence(error: Exception) -> str:

@@ -47,7 +47,8 @@ async def jobs(request: Request, user: SessionUser) -> Response:
 async def several(request: Request, user: SessionUser, form: Form) -> Response:
     """Run, pause or resume the selected jobs.
 
-    Raises HTTPException 422 if none is selected or the reason is missing, 503.
+    Raises HTTPException 422 if none is selected or the reason is missing, 409 if a job refuses,
+    503.
     """
     context, action = web_context(request), form.get("action", "")
     selected = set(form.getlist("job"))
@@ -58,9 +59,13 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
         async with transaction(context.pool, user.org_id) as connection:
             lines = [line for line in await overview.built_in(connection) if line.key in selected]
         act = await actions.act_of(context, user, reason)
+        refused: list[tuple[str, str]] = []
         for line in lines:
-            await context.enqueue(await _act(context, act, form, line))
-            await context.publish_job(line.key)
+            with actions.refusals(refused, line.key):
+                await context.enqueue(await _act(context, act, form, line))
+                await context.publish_job(line.key)
+    if refused:
+        raise actions.partly_done(refused, len(lines))
     return actions.redirect(f"/jobs?done={action}")
 
 

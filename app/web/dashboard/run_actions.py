@@ -17,7 +17,15 @@ from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
 from app.web.dashboard import job_labels, page_filters
-from app.web.dashboard.actions import act_of, http_errors, or_open_run, reason_of, redirect
+from app.web.dashboard.actions import (
+    act_of,
+    http_errors,
+    or_open_run,
+    partly_done,
+    reason_of,
+    redirect,
+    refusals,
+)
 from app.web.dashboard.formatting import labelled
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
@@ -58,7 +66,7 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
     """Cancel or retry several runs: those selected, or all that a filter matches.
 
     Without `confirmed`, the page that says how many runs of which jobs it would be.
-    Raises HTTPException 422 if nothing is selected, 503.
+    Raises HTTPException 422 if nothing is selected, 409 if some cannot be retried, 503.
     """
     action, context = form.get("action", ""), web_context(request)
     if action.removesuffix("_all") not in {CANCEL, RETRY}:
@@ -81,11 +89,17 @@ async def _perform(context: WebContext, user: SessionUser, form: Form, runs: lis
         await steering.cancel(runs, act)
         return
     queued: list[QueuedRun] = []
+    refused: list[tuple[str, str]] = []
     try:
         for run in runs:
-            queued += (await or_open_run(steering.retry(run, act, _retry_id(run, form))))[1]
+            with refusals(refused, run["job"]):
+                queued += (await or_open_run(steering.retry(run, act, _retry_id(run, form))))[1]
     finally:
         await context.enqueue(queued)
+    if refused:
+        async with transaction(context.pool, user.org_id) as connection:
+            labels = await job_labels.labels(connection, user, [job for job, _ in refused])
+        raise partly_done([(labelled(job, labels), why) for job, why in refused], len(runs))
 
 
 def _retry_id(run: _RunRow, form: Form) -> UUID:
