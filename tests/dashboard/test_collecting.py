@@ -118,6 +118,21 @@ async def test_a_collection_is_called_by_its_name_and_its_owners(
     assert {path for path, text in texts.items() if key in text} == set()
 
 
+async def test_actions_are_found_by_the_collection_that_the_page_names(site: Site) -> None:
+    for name in ("nightly", "hourly"):
+        key = await chosen(site, name)
+        async with site.signed_in(Scope.OPERATE, "acme") as operator:
+            await operator.post(f"/jobs/{key}/pause", data={"csrf": csrf_of(operator), "note": "x"})
+    async with site.signed_in(Scope.READ, "acme") as reader:
+        page = (await reader.get("/audit")).text
+        offered = {
+            name: value for value, name in re.findall(r'<option value="([^"]+)">(.*?)<', page)
+        }
+        found = (await reader.get("/audit", params={"job": offered["acme / nightly"]})).text
+
+    assert set(re.findall(r'class="job"><a [^>]*>(.*?)<', found)) == {"acme / nightly"}
+
+
 async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:
     key = await chosen(site)
     before = await revision(site)

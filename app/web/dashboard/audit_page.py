@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.store.db import Connection
-from app.store.reports import audit_listing
+from app.store.reports import audit_listing, tick_listing
 from app.store.reports.audit_listing import AuditFilter
 from app.web.dashboard import job_labels
 from app.web.dashboard.data import reading
@@ -30,10 +30,13 @@ async def entries(request: Request, user: SessionUser, connection: Connection) -
     rows = await audit_listing.entries(connection, filters, PER_PAGE + 1)
     for row in rows:
         row["detail"] = {name: value for name, value in row["detail"].items() if value}
+    jobs = list((await tick_listing.jobs(connection, org_id=user.org_id)).values())
+    keys = [*jobs, fields["job"], *(row["job"] for row in rows)]
     values: dict[str, Any] = {
         "user": user,
         "section": "audit",
-        "labels": await job_labels.labels(connection, user, [row["job"] for row in rows]),
+        "jobs": jobs,
+        "labels": await job_labels.labels(connection, user, keys),
         "entries": rows[:PER_PAGE],
         "older": reading.next_link("/audit", fields, _last_place(rows)),
         "filters": fields,
