@@ -450,6 +450,7 @@ async def test_the_front_page_groups_filters_and_sorts_its_jobs(site: Site, scen
             query: (await visitor.get(f"/?{query}")).text
             for query in ("", "name=WELL", "status=paused", "sort=failed", "sort=nonsense")
         }
+        none = (await visitor.get("/?name=nosuch")).text
 
     def names(page: str) -> list[str]:
         return re.findall(r'scope="row"><a href="/jobs/(\w+)"', page)
@@ -461,6 +462,8 @@ async def test_the_front_page_groups_filters_and_sorts_its_jobs(site: Site, scen
     assert names(pages["status=paused"]) == ["resting"]
     assert names(pages["sort=failed"]) == ["ill", "well_b", "well_a", "resting"]
     assert names(pages["sort=nonsense"]) == names(pages[""])
+    assert "No matching jobs." in none
+    assert "No matching jobs." not in pages[""]
 
 
 async def test_the_front_page_says_what_to_do_first(site: Site, scene: Scene) -> None:
