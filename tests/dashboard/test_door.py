@@ -282,6 +282,15 @@ async def test_a_form_without_its_token_or_from_elsewhere_is_refused(
     assert await site.pool.fetchval("SELECT count(*) FROM runs WHERE trigger = 'manual'") == 0
 
 
+async def test_the_head_of_the_live_updates_ends(site: Site) -> None:
+    async with site.signed_in(Scope.READ) as visitor:
+        answer = await visitor.head("/live")
+        after = await visitor.get("/livez", timeout=5)  # on the same connection
+
+    assert (answer.status_code, after.status_code) == (200, 200)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
 async def test_reading_is_not_operating(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD])

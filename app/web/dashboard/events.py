@@ -32,6 +32,8 @@ async def stream(request: Request, user: SessionUser) -> Response:
     context = web_context(request)
     if not context.streams.has_room(user.org_id):
         raise HTTPException(503, "Too many live connections.")
+    if request.method == "HEAD":  # which would hold the connection for as long as the stream
+        return Response(media_type="text/event-stream", headers=HEADERS)
     events = _events(request, context, user.org_id)
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
 
