@@ -223,6 +223,10 @@ async def test_the_page_acknowledges_with_a_reason_and_shows_who(
         audit = (await visitor.get("/audit")).text
         released = await visitor.post("/alerts/poll/release", data=form)
         again = await visitor.post("/alerts/poll/release", data=form)
+        odd = [
+            await visitor.post(f"/alerts/%00/{action}", data=form)
+            for action in ("acknowledge", "release")
+        ]
 
     assert nameless.status_code == 422
     assert done.headers["location"] == "/alerts?done=acknowledge"
@@ -231,6 +235,7 @@ async def test_the_page_acknowledges_with_a_reason_and_shows_who(
     assert '<td role="cell">acknowledge</td>' in audit
     assert released.headers["location"] == "/alerts?done=release"
     assert again.status_code == 409
+    assert [answer.status_code for answer in odd] == [400, 400]
 
 
 async def test_a_reader_acknowledges_nothing(watched: AlertContext, site: Site) -> None:

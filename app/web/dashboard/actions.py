@@ -26,7 +26,7 @@ from app.core.errors import (
     WrongState,
 )
 from app.orgs.steering import Act, WantedRun
-from app.store.db import UNAVAILABLE
+from app.store.db import INVALID_VALUES, UNAVAILABLE
 from app.store.reports.overview import ScheduleSummary
 from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
@@ -45,11 +45,13 @@ _log = log.logger(__name__)
 
 @contextmanager
 def http_errors() -> Generator[None]:
-    """Raise what an act on a job or run raises as HTTPException: 404, 409, 422, 429 or 503."""
+    """Raise what an act on a job or run raises as HTTPException: 400, 404, 409, 422, 429, 503."""
     try:
         yield
     except UNAVAILABLE:
         raise postgres_unavailable_error() from None
+    except INVALID_VALUES:  # such as a NUL in the key
+        raise HTTPException(400, "The address contains an invalid value.") from None
     except BadSchedule as error:
         raise HTTPException(409, f"The schedule cannot be read: {error}") from None
     except (NotFound, UnknownJob) as error:
