@@ -178,7 +178,10 @@ class AlertWatcher:
     async def _postgres_answers(self) -> None:
         """Queue a recovery message if an outage of Postgres was reported, after quiet hours."""
         self._away_since = None
-        if self._in_quiet_hours() or await self._others_are_away():
+        kept = await self._outage_keys()
+        if not any(kept) and self._sent_without_redis is None:
+            return
+        if self._in_quiet_hours() or kept[0] not in {None, self._id.encode()}:
             return
         reported = await self._take_report()
         channels = self._notifiers.taking(POSTGRES_INCIDENT, AlertSeverity.SUCCESS)
@@ -197,11 +200,12 @@ class AlertWatcher:
         with suppress(RedisError, OSError, TimeoutError):
             await self._watched.redis.delete(POSTGRES_ALERT_KEY, POSTGRES_AWAY_KEY)
 
-    async def _others_are_away(self) -> bool:
+    async def _outage_keys(self) -> list[bytes | None]:
+        """The values of the keys of an outage, the process that last saw it first."""
+        names = [POSTGRES_AWAY_KEY, POSTGRES_ALERT_KEY, POSTGRES_REPORTED_KEY]
         with suppress(RedisError, OSError, TimeoutError):
-            seen_by = cast("bytes | None", await self._watched.redis.get(POSTGRES_AWAY_KEY))
-            return seen_by is not None and seen_by.decode() != self._id
-        return False
+            return cast("list[bytes | None]", await self._watched.redis.mget(names))
+        return [None]
 
     async def _take_report(self) -> str | None:
         """Take the report of an outage; returns when it was made."""
