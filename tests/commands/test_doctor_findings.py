@@ -67,8 +67,11 @@ async def test_a_run_that_waits_for_minutes_is_a_fault_unless_it_is_for_later(
     late = await doctor.run_checks(targets)
     await pool.execute("UPDATE runs SET not_before = $1", now + timedelta(hours=1))
     postponed = await doctor.run_checks(targets)
+    await pool.execute("UPDATE runs SET not_before = $1", now - timedelta(seconds=1))
+    due = await doctor.run_checks(targets)
 
-    assert (level(late, "queue"), level(postponed, "queue")) == (Level.FAULT, Level.OK)
+    assert level(late, "queue") is Level.FAULT
+    assert (level(postponed, "queue"), level(due, "queue")) == (Level.OK, Level.OK)
 
 
 async def test_a_run_that_lost_its_worker_is_a_fault(

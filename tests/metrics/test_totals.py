@@ -218,3 +218,16 @@ async def test_a_run_of_another_task_that_has_a_source_is_counted_under_its_own_
     trends = await pool.fetch("SELECT DISTINCT name FROM trends WHERE kind = 'job'")
     assert value(totals, "runs", "export", "cancelled") == 1
     assert [row["name"] for row in trends] == ["export"]
+
+
+async def test_a_run_for_later_is_as_old_in_the_queue_as_it_has_been_due(pool: Pool) -> None:
+    request = store.RunRequest(uuid4(), "job", {}, "ada", 3, 60)
+    await store.request(pool, request, NOON)
+    await pool.execute(
+        "UPDATE runs SET queued_at = now() - interval '6 hours',"
+        " not_before = now() - interval '10 seconds'"
+    )
+
+    backlog = await metrics.queue_backlog(pool)
+
+    assert (backlog.jobs, 10 <= backlog.jobs_age < 600) == (1, True)

@@ -81,12 +81,12 @@ TOTALS = "SELECT name, first, second, third, value FROM metric_totals ORDER BY 1
 # All numbers of the backlog in one statement, by the partial index of queued runs.
 WAITING = """
 SELECT count(*) FILTER (WHERE org_id IS NULL), count(*) FILTER (WHERE org_id IS NOT NULL),
-       coalesce(extract(epoch FROM now() - min(queued_at) FILTER (WHERE org_id IS NULL)), 0)::float8,
-       coalesce(extract(epoch FROM now() - min(queued_at)
+       coalesce(extract(epoch FROM now() - min(due) FILTER (WHERE org_id IS NULL)), 0)::float8,
+       coalesce(extract(epoch FROM now() - min(due)
                                   FILTER (WHERE org_id IS NOT NULL)), 0)::float8,
        coalesce(extract(epoch FROM now() - (
          SELECT min(due_at) FROM schedules WHERE org_id IS NOT NULL AND due_at <= now())), 0)::float8
-FROM (SELECT org_id, queued_at FROM runs
+FROM (SELECT org_id, coalesce(not_before, queued_at) AS due FROM runs
       WHERE status = 'queued' AND coalesce(not_before, queued_at) <= now()) AS waiting
 """  # noqa: E501
 

@@ -9,7 +9,8 @@ from app.store.db import Pool
 OPEN = """
 SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
        count(*) FILTER (WHERE status = 'running') AS running,
-       min(queued_at) FILTER (WHERE status = 'queued' AND coalesce(not_before, $1) <= $1) AS oldest
+       min(coalesce(not_before, queued_at))
+         FILTER (WHERE status = 'queued' AND coalesce(not_before, $1) <= $1) AS oldest
 FROM runs WHERE status IN ('queued', 'running')
 """
 
@@ -21,7 +22,7 @@ WHERE due_at < $1::timestamptz - interval '1 minute'
 
 
 async def open_runs(pool: Pool, now: datetime) -> dict[str, Any]:
-    """Return the numbers of queued and running runs, and since when the oldest has been queued."""
+    """Return the numbers of queued and running runs, and since when the oldest has been due."""
     row = await pool.fetchrow(OPEN, now)
     return {} if row is None else dict(row)
 
