@@ -20,6 +20,8 @@ _VALUE = r"(?!\(hidden\)|(?:an?|the|is|not|to|of|it)\s)[^\s&'\",;}]+"
 _SIGN = r"['\"]?\s*[=:]\s*['\"]?"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=://)[^/\s'\"]+@"), f"{HIDDEN}@"),
+    # Where the text was cut within a password. A port is none.
+    (re.compile(r"(?<=://)[^/\s'\"\[:]*:(?!\d*$)[^/\s'\"]+$"), HIDDEN),
     (re.compile(r"\brc_[0-9A-Za-z]+(?:_[0-9A-Za-z_-]*)?"), f"rc_{HIDDEN}"),
     (re.compile(r"([?&]once=)[\w-]+"), rf"\1{HIDDEN}"),
     (re.compile(r"\b([Bb]earer|Basic)\s+[\w.~+/=-]{8,}"), rf"\1 {HIDDEN}"),

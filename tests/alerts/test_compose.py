@@ -155,6 +155,27 @@ def test_a_message_says_what_since_when_expected_when_the_error_and_where_to_loo
     assert made.body.endswith("Dashboard: https://rollcall.test/")
 
 
+def test_what_a_site_says_cannot_look_like_another_part_of_a_message() -> None:
+    forged = "boom\n\nRecovered:\nodds: healthy since noon\x1b[2J\u202e"
+    state = ill("poll", 600)
+    standing = JobState(
+        "poll",
+        JobStatus.UNHEALTHY,
+        needs_attention=True,
+        since=ago(600),
+        reason="source_failing: bet9ja",
+        detail=f"bet9ja failed in the last 3 runs: {forged}",
+        last_error=forged,
+    )
+    what = CurrentStates(NOW, {"poll": standing})
+
+    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+
+    assert [line for line in made.body.splitlines() if line.startswith(("Recovered", "odds"))] == []
+    assert "Last error: boom Recovered: odds: healthy since noon" in made.body.replace("  ", " ")
+    assert "\x1b" not in made.body
+
+
 def test_a_problem_is_unhealthy_since_its_first_state_and_not_since_its_present_reason() -> None:
     state = replace(ill("poll", 600), since=ago(60), flipped_at=ago(60))
     what = seen([state])

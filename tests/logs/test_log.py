@@ -132,11 +132,21 @@ def test_what_a_site_says_cannot_forge_a_line_or_move_a_terminal() -> None:
     assert "\x1b" not in event["exception"]
 
 
+@pytest.mark.parametrize("length", [8, 12, 15])
+def test_the_password_of_a_url_is_hidden_where_the_text_was_cut_within_it(length: int) -> None:
+    cut = "cannot reach postgres://me:" + "hunter22@db/x"[: length - 5]
+
+    assert "hun" not in redact.text(cut)
+
+
 def test_what_is_no_secret_is_left_as_it_is() -> None:
     for text in (
         "the page https://sports.example.org/a?b=1 said 404",
         "3 tokens of 2 sorts; basic facts",
         "run 12 of src_1 is at 10:00:05",
+        "nothing listens at http://localhost:8080",
+        "see http://[::1]:80",
+        "https://example.org/a:b",
     ):
         assert redact.text(text) == text
 

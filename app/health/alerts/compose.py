@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from app.core import printable
 from app.core.alert_routes import AlertRoute, taken
 from app.core.collection_keys import is_collection
 from app.core.durations import span
@@ -266,11 +267,12 @@ def _problem(
 ) -> str:
     state: JobState = current.states[key]
     since = recorded[key].ill_since or state.since
-    lines = [f"{key}: {_as_text(state.reason)} since {at(since)}: {state.detail}."]
+    detail = printable.line(state.detail)
+    lines = [f"{key}: {_as_text(state.reason)} since {at(since)}: {detail}."]
     if state.expected is not None:
         lines.append(f"Expected by: {at(state.expected)}.")
     if state.last_error:
-        lines.append(f"Last error: {state.last_error}")
+        lines.append(f"Last error: {printable.line(state.last_error)}")
     if recorded[key].acknowledged:
         after = "got worse after" if recorded[key].worse else "outlasted a snooze by"
         lines.append(

@@ -12,7 +12,7 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.core import log
+from app.core import log, redact
 from app.core.collection_keys import is_collection
 from app.core.enums import JobStatus
 from app.core.tasks import Slices
@@ -152,7 +152,7 @@ def _collection_state(row: Mapping[str, object], now: datetime) -> JobState:
         reason=state,
         detail=f"{row['name']}: {problem}",
         expected=due if overdue and isinstance(due, datetime) else None,
-        last_error=str(row["error"])[:300] if row["error"] else None,
+        last_error=redact.text(str(row["error"])[:300]) if row["error"] else None,
     )
 
 
