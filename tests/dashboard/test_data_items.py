@@ -234,6 +234,7 @@ async def test_a_raw_page_is_text_whatever_the_site_sent(site: Site, scene: Scen
     assert download.content == body
     assert download.headers["content-type"] == "application/octet-stream"
     assert download.headers["content-disposition"].startswith("attachment")
+    assert download.headers["cache-control"] == "no-store"
 
 
 async def test_the_run_page_leads_to_its_kept_pages(site: Site, scene: Scene) -> None:

@@ -354,3 +354,18 @@ async def test_a_fault_is_a_page_without_a_trace(site: Site) -> None:
     assert answer.status_code == unknown.status_code == 404
     assert "No such job." in answer.text
     assert "Traceback" not in answer.text + unknown.text
+
+
+async def test_no_answer_for_people_may_be_kept_by_a_browser_or_a_proxy(site: Site) -> None:
+    paths = ("/", "/login", "/jobs/none", "/runs", "/audit", "/alerts", "/data", "/data/odds")
+    async with site.visitor() as stranger:
+        turned_away = await stranger.get("/runs")
+        refused = await stranger.post("/login", data={"token": "wrong"})
+    async with site.signed_in(Scope.READ) as visitor:
+        answers = [await visitor.get(path) for path in paths]
+        plain = await visitor.get("/", headers={"accept-encoding": "identity"})
+        zone = await visitor.post("/zone", data={"zone": "UTC"}, headers={"origin": site.url})
+        left = await visitor.post("/logout", data={"csrf": _csrf_of(visitor)})
+
+    for answer in (turned_away, refused, *answers, plain, zone, left):
+        assert answer.headers["cache-control"] == "no-store", answer.url

@@ -4,9 +4,10 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from redis.asyncio import Redis
 
-from app.health.facts import CollectionFacts, SystemFacts, WorkerFacts
+from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 from app.health.keys import (
     write_accounting,
     write_alerting,
@@ -93,6 +94,71 @@ async def test_a_badge_is_a_picture_that_says_how_the_job_stands(web: Visit, red
     assert ET.fromstring(ill.text)[0].text == f"{JOB}: overdue"  # noqa: S314 - our own
     assert ET.fromstring(whole.text)[0].text == "scheduler: no workers"  # noqa: S314 - our own
     assert (unknown.status_code, ET.fromstring(unknown.text)[0].text) == (404, "a<b&c: no such job")  # noqa: S314 - our own
+
+
+NEVER_RAN = replace(good(), last_run=None, last_success=None, last_status=None, registered_at=NOW)
+GREEN, RED, AMBER, GREY = "#1a7f37", "#b3261e", "#8a5a00", "#57606a"
+
+
+@pytest.mark.parametrize(
+    ("facts", "text", "colour"),
+    [
+        (good(), "healthy", GREEN),
+        (SILENT, "overdue", RED),
+        (NEVER_RAN, "not started", AMBER),
+        (replace(NEVER_RAN, registered_at=NOW - timedelta(hours=1)), "overdue", AMBER),
+        (replace(good(), paused_at=NOW), "paused", GREY),
+        (replace(good(), enabled=False), "paused", GREY),
+    ],
+)
+async def test_a_badge_has_the_text_and_the_colour_of_its_status(
+    web: Visit, redis: Redis, facts: JobFacts, text: str, colour: str
+) -> None:
+    await write_jobs(redis, [(JOB, facts)])
+
+    async with web() as client:
+        badge = ET.fromstring((await client.get(f"/badge/{JOB}.svg")).text)  # noqa: S314 - our own
+
+    shown = [one.text for one in badge.iter("{http://www.w3.org/2000/svg}text")]
+    assert shown == [JOB, text]
+    assert badge[2].get("fill") == colour
+
+
+async def test_the_badge_of_all_jobs_is_green_only_if_none_is_at_fault(
+    web: Visit, redis: Redis
+) -> None:
+    await write_worker(redis, "w1", 45, replace(BEAT, seen_at=datetime.now(UTC)))
+    found: list[tuple[str | None, str | None]] = []
+    for facts in (good(), SILENT):
+        await write_jobs(redis, [(JOB, facts)])
+        async with web() as client:
+            badge = ET.fromstring((await client.get("/badge/scheduler.svg")).text)  # noqa: S314 - our own
+        found.append((badge[0].text, badge[2].get("fill")))
+
+    assert found == [("scheduler: healthy", GREEN), ("scheduler: unhealthy", RED)]
+
+
+async def test_a_badge_of_no_job_is_grey_and_cuts_a_long_name(web: Visit) -> None:
+    async with web() as client:
+        badge = ET.fromstring((await client.get(f"/badge/{'x' * 90}.svg")).text)  # noqa: S314 - our own
+
+    assert (badge[0].text, badge[2].get("fill")) == (f"{'x' * 60}: no such job", GREY)
+
+
+async def test_no_address_of_health_is_answered_from_a_cache(web: Visit, redis: Redis) -> None:
+    await write_jobs(redis, [(JOB, good())])
+    addresses = ("/health", "/health/scheduler", "/health/workers", f"/health/jobs/{JOB}")
+    others = ("/livez", "/readyz", "/health/jobs/nobody", "/metrics")
+
+    async with web() as client:
+        found = {
+            path: (await client.get(path)).headers["cache-control"]
+            for path in (*addresses, *others)
+        }
+        badge = (await client.get(f"/badge/{JOB}.svg")).headers["cache-control"]
+
+    assert found == dict.fromkeys((*addresses, *others), "no-store")
+    assert badge == "no-cache, max-age=0"
 
 
 async def test_without_redis_every_address_still_answers(
