@@ -1,6 +1,7 @@
 """Acknowledged and snoozed alerts: silent until they recover, get worse, or the snooze ends."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,7 @@ from app.health.alerts import acknowledge
 from app.health.alerts.compose import AlertChannel, AlertPolicy
 from app.health.alerts.job_state import RecordedState, is_worse
 from app.health.alerts.watch import AlertContext, check
+from app.health.alerts.watcher import alert_policy
 from app.health.facts import JobFacts
 from app.health.keys import write_jobs, write_worker
 from app.store.db import Pool
@@ -20,6 +22,8 @@ from app.store.reports.acknowledgements import Acknowledged
 from tests.alerts.test_compose import MANNERS, NOW, ago, ill, told, well
 from tests.alerts.test_watch import BEAT, facts, silent
 from tests.commands.conftest import Tell, surroundings, tell
+from tests.configs import config_for
+from tests.dashboard import server as sites
 from tests.dashboard.conftest import site
 from tests.dashboard.server import Site, csrf_of
 
@@ -236,6 +240,74 @@ async def test_the_page_acknowledges_with_a_reason_and_shows_who(
     assert released.headers["location"] == "/alerts?done=release"
     assert again.status_code == 409
     assert [answer.status_code for answer in odd] == [400, 400]
+
+
+async def test_the_command_and_the_page_list_the_oldest_alert_first(
+    pool: Pool, watched: AlertContext, tell: Tell, site: Site
+) -> None:
+    await write_worker(watched.redis, "w", 60, BEAT)
+    await write_jobs(watched.redis, [(name, silent()) for name in ("b", "a", "c", "d")])
+    await check(watched)
+    for name, days in (("a", 1), ("b", 2), ("c", 3), ("d", 2)):
+        await pool.execute(
+            "UPDATE health_states SET ill_since = now()::date - $2::int WHERE key = $1", name, days
+        )
+
+    listed = json.loads((await tell("alerts", "--json")).stdout)
+    shown = (await tell("alerts")).stdout.splitlines()
+    async with site.signed_in(Scope.READ) as visitor:
+        page = (await visitor.get("/alerts")).text
+
+    assert [alert["job"] for alert in listed] == ["c", "b", "d", "a"]
+    assert [line.split()[0] for line in shown[1:]] == ["c", "b", "d", "a"]
+    assert re.findall(r'<h2 id="alert-\d+"><a href="/jobs/(\w)"', page) == ["c", "b", "d", "a"]
+
+
+async def test_the_page_lists_the_newest_change_of_health_first(
+    pool: Pool, watched: AlertContext, site: Site
+) -> None:
+    await play(watched, silent())
+    for name, minutes in (("a", 2), ("b", 1), ("c", 3)):
+        await pool.execute(
+            "INSERT INTO health_flips (key, sequence, at, before, after, since)"
+            " VALUES ($1, 1, now() + $2 * interval '1 minute', 'healthy', 'unhealthy', now())",
+            name,
+            minutes,
+        )
+
+    async with site.signed_in(Scope.READ) as visitor:
+        page = (await visitor.get("/alerts")).text
+
+    flips = page.split('<h2 id="flips">')[1]
+    assert re.findall(r'class="job"><a href="/jobs/(\w+)"', flips) == ["c", "a", "b", "poll"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [
+        (24, "A reminder is sent every 24 h while something is unhealthy and not acknowledged."),
+        (1.5, "A reminder is sent every 1.5 h while"),
+        (0, "No reminders are sent: ALERT_REMIND_HOURS is 0."),
+    ],
+)
+async def test_the_page_says_how_often_it_is_reminded(
+    pool: Pool, dsn: str, redis_url: str, redis: ArqRedis, hours: float, said: str
+) -> None:
+    del redis
+    config = config_for(dsn, redis_url, alert_remind_hours=hours)
+    async with sites.opened(config, pool) as opened, opened.signed_in(Scope.READ) as visitor:
+        page = (await visitor.get("/alerts")).text
+
+    assert said in page
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(1.5, timedelta(minutes=90)), (0, None)])
+def test_the_setting_is_the_interval_of_reminders_and_zero_means_none(
+    hours: float, expected: timedelta | None
+) -> None:
+    config = config_for("postgresql://nowhere", "redis://nowhere", alert_remind_hours=hours)
+
+    assert alert_policy(config).remind == expected
 
 
 async def test_a_reader_acknowledges_nothing(watched: AlertContext, site: Site) -> None:
