@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,75 @@ async def test_a_stretch_of_time_is_cut_out(
     )
 
     assert told["rows"] == 1_000
+
+
+BEGIN, END = "2026-09-05T00:00:00Z", "2026-09-06T00:00:00Z"
+# Four rows each: before, at the first instant, before the end, and at it. $2 is what is filtered.
+ROWS_AT = {
+    "odds": """
+      WITH event AS (
+        INSERT INTO odds_events (platform, platform_event_id, country, competition, home, away,
+          kickoff, first_seen_at, updated_at, run_id, seen_at, seen_run_id)
+        VALUES ('bet9ja', $1, '', '', '', '', now(), now(), now(), gen_random_uuid(), now(),
+                gen_random_uuid()) RETURNING id)
+      INSERT INTO odds_prices (event_id, market, outcome, price, active, changed_at, run_id)
+      SELECT id, 'btts', 'yes', 2, true, $2::timestamptz, gen_random_uuid() FROM event""",
+    "changes": """
+      WITH event AS (
+        INSERT INTO odds_events (platform, platform_event_id, country, competition, home, away,
+          kickoff, first_seen_at, updated_at, run_id, seen_at, seen_run_id)
+        VALUES ('bet9ja', $1, '', '', '', '', now(), now(), now(), gen_random_uuid(), now(),
+                gen_random_uuid()) RETURNING id)
+      INSERT INTO odds_price_changes (event_id, market, outcome, price, active, observed_at, run_id)
+      SELECT id, 'btts', 'yes', 2, true, $2::timestamptz, gen_random_uuid() FROM event""",
+    "articles": """
+      INSERT INTO articles (provider, article_id, url, title, summary, source, domain, language,
+        country, published_at, categories, keywords, entities, first_seen_at, updated_at, run_id)
+      VALUES ('asknews', $1, '', '', '', '', '', '', '', $2::timestamptz, '{}', '{}', '{}', now(),
+              now(), gen_random_uuid())""",
+    "stories": """
+      INSERT INTO stories (provider, story_uuid, topic, told_at, categories, keywords,
+        first_seen_at, updated_at, run_id)
+      VALUES ('asknews', $1, '', $2::timestamptz, '{}', '{}', now(), now(), gen_random_uuid())""",
+    "items": """
+      INSERT INTO items (source, key, content_hash, first_seen, last_seen, changed_at, run_id)
+      VALUES ('books', $1, '', now(), now(), $2::timestamptz, gen_random_uuid())""",
+    "runs": """
+      INSERT INTO runs (execution_id, job, trigger, status, created_at, queued_at, attempt, losses,
+        max_attempts, timeout_seconds, lease_epoch)
+      VALUES (gen_random_uuid(), $1, 'manual', 'success', $2::timestamptz, now(), 1, 0, 3, 240, 0)
+      """,
+}
+NAME_OF = {
+    "odds": "platform_event_id", "changes": "platform_event_id", "articles": "article_id",
+    "stories": "story_uuid", "items": "key", "runs": "job",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ROWS_AT)
+async def test_each_kind_is_cut_by_its_own_instant_with_the_first_and_without_the_last(
+    tell: Tell, pool: Pool, kind: str
+) -> None:
+    begin, end = datetime.fromisoformat(BEGIN), datetime.fromisoformat(END)
+    moment = timedelta(microseconds=1)
+    for name, at in (
+        ("before", begin - moment),
+        ("first", begin),
+        ("last", end - moment),
+        ("after", end),
+    ):
+        await pool.execute(ROWS_AT[kind], name, at)
+
+    found: list[list[str]] = []
+    for words in (("--since", BEGIN, "--until", END), ("--since", BEGIN), ("--until", END)):
+        printed = (await tell("export", kind, *words)).stdout
+        found.append([row[NAME_OF[kind]] for row in csv.DictReader(io.StringIO(printed))])
+
+    assert [sorted(names) for names in found] == [
+        ["first", "last"],
+        ["after", "first", "last"],
+        ["before", "first", "last"],
+    ]
 
 
 async def test_an_export_that_fails_leaves_no_file_and_the_old_one_as_it_was(
