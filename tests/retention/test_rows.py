@@ -1,12 +1,13 @@
 """What is old goes, what somebody still needs stays."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from app.core.config import Config
 from app.core.enums import Overlap
 from app.maintenance import retention, tick_retention
+from app.store.content import partitions
 from app.store.db import Pool
 from tests.clock import SettableClock
 from tests.ledger.harness import MINUTE, Book, every
@@ -147,3 +148,96 @@ async def test_items_go_by_when_they_went_missing(book: Book) -> None:
     left = await book.pool.fetch("SELECT key FROM items ORDER BY key")
     assert gone == {"items": 1}
     assert [row["key"] for row in left] == ["just gone", "there"]
+
+
+INSERTS = {
+    "worker_beats": (
+        "INSERT INTO worker_beats (worker, since, until, jumped) VALUES ('w', $1, $1, false)"
+    ),
+    "odds_events": (
+        "INSERT INTO odds_events (platform, platform_event_id, country, competition, home, away,"
+        " kickoff, first_seen_at, updated_at, run_id, seen_at, seen_run_id)"
+        " VALUES ('bet9ja', gen_random_uuid(), '', '', '', '', $1, now(), now(), gen_random_uuid(),"
+        " now(), gen_random_uuid())"
+    ),
+    "articles": (
+        "INSERT INTO articles (provider, article_id, url, title, summary, source, domain, language,"
+        " country, published_at, categories, keywords, first_seen_at, updated_at, run_id)"
+        " VALUES ('asknews', gen_random_uuid(), '', '', '', '', '', '', '', $1, '{}', '{}', now(),"
+        " now(), gen_random_uuid())"
+    ),
+    "stories": (
+        "INSERT INTO stories (provider, story_uuid, topic, told_at, categories, keywords,"
+        " first_seen_at, updated_at, run_id)"
+        " VALUES ('asknews', gen_random_uuid(), '', $1, '{}', '{}', now(), now(),"
+        " gen_random_uuid())"
+    ),
+    "items": (
+        "INSERT INTO items (source, key, content_hash, first_seen, last_seen, changed_at,"
+        " missing_since) VALUES ('books', gen_random_uuid(), '', now(), now(), now(), $1)"
+    ),
+    "rejected_records": (
+        "INSERT INTO rejected_records (execution_id, source, partition, page, reason, data,"
+        " created_at) SELECT execution_id, 'books', 'all', 1, 'no title', '{}', $1"
+        " FROM runs LIMIT 1"
+    ),
+    "raw_pages": (
+        "INSERT INTO raw_pages (execution_id, source, partition, page, url, status, fetched_at,"
+        " body_hash) SELECT execution_id, 'books', 'all', 1, '', 200, $1, hash"
+        " FROM runs, raw_bodies LIMIT 1"
+    ),
+}
+SETTINGS = {
+    "worker_beats": "beat_days",
+    "odds_events": "odds_event_days",
+    "articles": "article_days",
+    "stories": "story_days",
+    "items": "item_days",
+    "rejected_records": "rejected_days",
+    "raw_pages": "raw_days",
+}
+
+
+async def test_each_kind_is_counted_by_its_own_setting_and_then_so_many_go(book: Book) -> None:
+    await book.open(every(1))
+    await book.ring(after=MINUTE)
+    await book.pool.execute("INSERT INTO raw_bodies VALUES ('h', 'b', 1, $1)", book.clock())
+    now = book.clock.now = book.clock() + DAY
+    await book.pool.execute("UPDATE schedules SET evaluated_through = $1", now)
+    days = {kind: 10 + number for number, kind in enumerate(INSERTS)}
+    expected = {kind: 1 + number for number, kind in enumerate(INSERTS)}
+    for kind, insert in INSERTS.items():
+        for _ in range(expected[kind]):
+            await book.pool.execute(insert, now - days[kind] * DAY - MINUTE)
+        await book.pool.execute(insert, now - days[kind] * DAY + MINUTE)
+    config = keeping(**{SETTINGS[kind]: number for kind, number in days.items()})
+
+    told = [one async for one in retention.count_expired(book.pool, config, now)]
+    gone = await forgotten(book, config)
+
+    assert {one.kind: one.rows for one in told if one.rows} == expected
+    assert {one.kind: one.days for one in told if one.kind in days} == days
+    assert {one.kind: one.setting for one in told if one.kind in days} == {
+        kind: setting.upper() for kind, setting in SETTINGS.items()
+    }
+    assert gone == expected
+    for kind in INSERTS:
+        left = await book.pool.fetchval(f"SELECT count(*) FROM {kind}")  # noqa: S608 - a constant
+        assert (kind, left) == (kind, 1)
+
+
+async def test_months_of_price_changes_are_counted_before_they_go(book: Book) -> None:
+    table = partitions.PRICE_CHANGES
+    book.clock.now = datetime(2026, 1, 15, tzinfo=UTC)
+    await partitions.create_upcoming(book.pool, book.clock(), table)
+    before = await partitions.existing_partitions(book.pool, table)
+    book.clock.now = datetime(2026, 3, 1, tzinfo=UTC) + 10 * DAY
+    config = keeping(odds_changes_days=10)
+
+    told = [one async for one in retention.count_expired(book.pool, config, book.clock())]
+    gone = await forgotten(book, config)
+
+    left = await partitions.existing_partitions(book.pool, table)
+    dropped = {"odds_price_changes_2026_01", "odds_price_changes_2026_02"}
+    assert before - left == dropped
+    assert {one.kind: one.rows for one in told if one.rows} == gone == {table.name: len(dropped)}
