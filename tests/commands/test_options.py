@@ -173,6 +173,33 @@ async def test_rejected_records_are_filtered_by_source_and_age_and_limited(
     assert len(limited) == 1
 
 
+async def test_rejected_records_are_those_of_the_job_and_of_the_source_the_newest_run_first(
+    tell: Tell, tell_json: TellJson, pool: Pool
+) -> None:
+    now = await now_of(pool)
+    old, new, other = [await insert_run(pool, timedelta(hours=hours)) for hours in (5, 3, 4)]
+    await pool.execute("UPDATE runs SET job = 'poll_news' WHERE execution_id = $1", other)
+    for run_id, record in ((old, "1"), (new, "2"), (new, "3"), (other, "4")):
+        await pool.execute(INSERT_REJECTED, run_id, record, now)
+    await pool.execute(INSERT_REJECTED.replace("'books'", "'bet9ja'"), old, "5", now)
+
+    every = await tell_json("rejected")
+    of_job = await tell_json("rejected", "--job", "scrape")
+    of_source = await tell_json("rejected", "--source", "books")
+    of_both = await tell_json("rejected", "--source", "bet9ja", "--job", "scrape")
+    none = await tell_json("rejected", "--source", "bet9ja", "--job", "poll_news")
+    shown = (await tell("rejected", "--source", "bet9ja")).stdout
+
+    assert [row["record_id"] for row in every] == ["2", "3", "4", "1", "5"]
+    assert [row["record_id"] for row in of_job] == ["2", "3", "1", "5"]
+    assert [row["record_id"] for row in of_source] == ["2", "3", "4", "1"]
+    assert [(row["record_id"], row["job"], row["source"]) for row in of_both] == [
+        ("5", "scrape", "bet9ja")
+    ]
+    assert none == []
+    assert [word in shown for word in ("bet9ja", "no title", str(old)[:8])] == [True] * 3
+
+
 async def test_workers_lists_the_runs_of_each_and_ends_with_1_without_any(
     tell: Tell, tell_json: TellJson, pool: Pool, redis: ArqRedis
 ) -> None:

@@ -1,5 +1,6 @@
 """The page of all runs: filters, search in errors, paging, and whose runs it shows."""
 
+import re
 from datetime import timedelta
 from html import unescape
 
@@ -64,6 +65,23 @@ async def test_the_period_is_a_day_unless_another_is_chosen(site: Site, scene: S
 
     assert [count(page) for page in pages.values()] == [1, 2, 2, 1]
     assert '<option value="24h" selected>' in pages[""]
+
+
+async def test_the_links_show_what_did_not_succeed_in_the_period_that_they_name(
+    site: Site, scene: Scene
+) -> None:
+    for name, age in (("a", timedelta(0)), ("b", timedelta(hours=5)), ("c", timedelta(days=6))):
+        await scene.job(name, [GOOD, BAD], ago=age)
+    await scene.job("d", [BAD], ago=timedelta(days=8))
+
+    async with site.signed_in(Scope.READ) as visitor:
+        page = (await visitor.get("/runs")).text
+        links: list[tuple[str, str]] = re.findall(
+            r'<a href="([^"]+)">(last [^<]+)</a>', unescape(page)
+        )
+        found = {text: count((await visitor.get(path)).text) for path, text in links}
+
+    assert found == {"last hour": 1, "last 24 hours": 2, "last 7 days": 3}
 
 
 async def test_older_runs_keep_the_filters(site: Site, scene: Scene) -> None:

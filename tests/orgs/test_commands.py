@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from app.store.db import Pool
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -71,6 +73,52 @@ async def test_a_token_has_the_label_the_days_and_the_data_that_were_asked_for(
     assert (first["label"], first["scope"], first["data"]) == ("nightly", "read", False)
     assert expires - created == timedelta(days=2)
     assert (second["label"], second["expires_at"], second["data"]) == ("api", None, True)
+
+
+async def test_the_lists_have_a_column_for_all_that_is_known(
+    environment: dict[str, str], pool: Pool
+) -> None:
+    for name in ("Beta", "Acme"):
+        app(environment, "org", "create", name)
+    app(environment, "token", "create", "--org", "Acme", "--label", "first", "--scope", "operate")
+    app(environment, "token", "create", "--org", "Acme", "--label", "second", "--days", "9")
+    app(environment, "token", "create", "--operator", "--label", "ours")
+    used = await pool.fetchval(
+        "UPDATE api_tokens SET last_used_at = now() WHERE label = 'first' RETURNING last_used_at"
+    )
+    await pool.execute(
+        "INSERT INTO org_usage SELECT id, 7, 1500000 FROM organizations WHERE name = 'Acme'"
+    )
+    app(environment, "org", "disable", "Beta")
+    app(environment, "org", "limit", "Beta", "max_pages", "9")
+
+    orgs = json.loads(app(environment, "org", "list", "--json").stdout)
+    tokens = json.loads(app(environment, "token", "list", "--org", "Acme", "--json").stdout)
+    ours = json.loads(app(environment, "token", "list", "--operator", "--json").stdout)
+    titles = [
+        " ".join(app(environment, *words).stdout.splitlines()[0].split())
+        for words in (("org", "list"), ("token", "list", "--org", "Acme"))
+    ]
+
+    ids = await pool.fetch("SELECT id FROM organizations ORDER BY name")
+    assert [(org["id"], org["name"]) for org in orgs] == [
+        (str(ids[0]["id"]), "Acme"),
+        (str(ids[1]["id"]), "Beta"),
+    ]
+    assert [(org["rows"], org["stored_mb"]) for org in orgs] == [(7, 1.5), (0, 0)]
+    assert [org["disabled_at"] is None for org in orgs] == [True, False]
+    assert all(org["created_at"] for org in orgs)
+    assert [(one["label"], one["scope"]) for one in tokens] == [
+        ("first", "operate"),
+        ("second", "read"),
+    ]
+    assert datetime.fromisoformat(tokens[0]["last_used_at"]) == used
+    assert (tokens[1]["last_used_at"], tokens[0]["revoked_at"]) == (None, None)
+    assert [one["label"] for one in ours] == ["ours"]
+    assert titles == [
+        "id name created at disabled at limits rows stored mb",
+        "id label scope created at expires at last used at data",
+    ]
 
 
 async def test_a_revoked_token_is_listed_as_revoked_and_cannot_be_revoked_twice(
