@@ -371,3 +371,35 @@ async def test_numbered_pages_go_on_at_the_whole_of_a_long_address(
 
     assert row["stats"]["pages"] == PAGES + 1
     assert all(f"ids={ids}" in path for path in site.asked)
+
+
+class ManyLanguages(Shop):
+    """One address in two languages; modified at one instant, which it does not serve again."""
+
+    async def __call__(self, visit: Visit) -> None:
+        head = visit.head.lower()
+        modified = "Sat, 05 Sep 2026 10:00:00 GMT"
+        if "if-modified-since" in head:
+            await visit.answer("304 Not Modified", b"", last_modified=modified)
+        else:
+            name = "Käse" if "accept-language: de" in head else "cheese"
+            body = json.dumps({"items": [{"id": name}]}).encode()
+            await visit.answer(body=body, last_modified=modified, vary="accept-language")
+
+
+async def test_partitions_that_differ_in_a_header_are_two_pages(
+    kitchen: WorkerContext, folder: Path
+) -> None:
+    more = '[request]\neach = ["en", "de"]\n[http]\nheaders = { Accept-Language = "{each}" }'
+    async with open_shop(ManyLanguages()) as site:
+        text = RECIPE.format(name="food", base=site.base, paging='type = "none"', more=more)
+        write(folder, "food", text)
+
+        rows = [await run(kitchen, "food") for _ in range(2)]
+
+        write(folder, "food", text.replace('["en", "de"]', '["en"]'))
+        again = await run(kitchen, "food")
+
+    assert [row["status"] for row in (*rows, again)] == ["success"] * 3
+    assert [row["stats"]["pages_unchanged"] for row in (*rows, again)] == [0, 2, 1]
+    assert {item["key"] for item in await items(kitchen)} == {"cheese", "Käse"}

@@ -137,6 +137,8 @@ class RecipeRequestBuilder:
     def _base_request(self, url: str) -> SourceRequest:
         recipe = self.recipe
         headers = {n: templates.fill(v, self.values) for n, v in recipe.http.headers.items()}
+        # What a site answers may vary with them: with others, it is another page.
+        own = f" {msgspec.json.encode(headers).decode()}" if headers else ""
         if recipe.request.json_ is not None:
             headers.setdefault("content-type", "application/json")
         return SourceRequest(
@@ -146,7 +148,7 @@ class RecipeRequestBuilder:
             retry_empty=recipe.retry.empty,
             robots=recipe.robots,
             read_only=recipe.request.read_only,
-            parser_version=self.reader,
+            parser_version=f"{self.reader}{own}",
         )
 
 
