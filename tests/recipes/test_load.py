@@ -66,6 +66,13 @@ def test_a_good_recipe_has_no_fault() -> None:
         ("https://site.test", "https://{each}.test", "line 3: url: has a {placeholder} in"),
         ('name = "wares"', 'name = "Wares"', "line 1: name: "),
         ('["a", "b"]', '["a", "a"]', "line 4: request: each contains the same member twice"),
+        ('["a", "b"]', '["a", "a "]', "line 4: request: each has two members with the name 'a'"),
+        ('["a", "b"]', '["", " "]', "line 4: request: each has two members with the name '-'"),
+        (
+            'each = ["a", "b"]',
+            'each = [{ each = "x y", of = "z" }, { each = "x", of = "y z" }]',
+            "line 4: request: each has two members with the name 'x y z'",
+        ),
         ("[store]", "[stor]", "line 14: stor: is not known here (did you mean store?)"),
         ('kind = "json"', "kind =", "line 2: is not valid TOML: "),
     ],

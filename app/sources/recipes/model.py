@@ -1,5 +1,8 @@
 """The data model of a recipe: a source described in TOML. `load` reads and validates a text."""
 
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -33,6 +36,7 @@ from app.sources.recipes.paging_blocks import OnePage, Paginate
 from app.sources.recipes.schedule_block import RecipeSchedule
 
 MAX_PARTITIONS = 1_000
+MAX_PARTITION_KEY_LENGTH = 200  # characters of a partition key
 FEED_COLUMNS = (
     "id",
     "url",
@@ -104,7 +108,18 @@ class RecipeRequest(RecipeBlock):
         keys = [tuple(member.values()) for member in self.each]
         if len(set(keys)) < len(keys):
             raise ValueError("each contains the same member twice; remove one")
+        named = Counter(map(partition_key, self.each)).most_common(1)
+        if named and named[0][1] > 1:
+            problem = f"each has two members with the name {named[0][0][:60]!r}"
+            raise ValueError(f"{problem}; only one would be read")
         return self
+
+
+def partition_key(values: Mapping[str, str]) -> str:
+    """Return the key of the partition of a member of `each`."""
+    text = " ".join(values.values()).strip() or "-"
+    key = "".join(c if c.isprintable() else "?" for c in text)
+    return key if len(key) <= MAX_PARTITION_KEY_LENGTH else hashlib.sha256(key.encode()).hexdigest()
 
 
 class RecipeColumn(RecipeBlock):

@@ -16,12 +16,11 @@ from app.sources.base import ListingEnd
 from app.sources.recipes.enums import Missing
 from app.sources.recipes.incremental import since_value
 from app.sources.recipes.load import RecipeFault, load
-from app.sources.recipes.model import Recipe
+from app.sources.recipes.model import Recipe, partition_key
 from app.sources.recipes.paging import RecipeRequestBuilder
 from app.sources.recipes.reading import PageReading, RecipeReader
 from app.sources.recipes.walk import RecipePagination
 
-MAX_PARTITION_KEY_LENGTH = 200  # characters of a partition key
 ORG_MAX_LIMITS = HostLimits(
     rate=5, burst=10, concurrency=4
 )  # upper bound for sources of organisations
@@ -241,7 +240,7 @@ class RecipeSource:
         each = self.recipe.request.each
         if not each:
             return {SINGLE_PARTITION: {}}
-        return {_partition_key(values): values for values in each}
+        return {partition_key(values): values for values in each}
 
     def _asker(self, part: Partition) -> RecipeRequestBuilder:
         values = dict(self._values[part.key])
@@ -309,9 +308,3 @@ def _reader_of(recipe: bytes, pages: dict[bytes, RecipeReader]) -> RecipeReader:
         fields = cast("dict[str, Any]", msgspec.json.decode(recipe))
         pages[recipe] = RecipeReader(Recipe.model_validate(fields))
     return pages[recipe]
-
-
-def _partition_key(values: Mapping[str, str]) -> str:
-    text = " ".join(values.values()).strip() or "-"
-    key = "".join(c if c.isprintable() else "?" for c in text)
-    return key if len(key) <= MAX_PARTITION_KEY_LENGTH else hashlib.sha256(key.encode()).hexdigest()
