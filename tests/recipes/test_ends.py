@@ -307,6 +307,24 @@ def test_a_part_of_the_layout_is_an_empty_list_only_if_it_is_empty(records: str,
     assert WITHOUT_ROWS[body] or "set extract.container" in str(inferred.end)
 
 
+@pytest.mark.parametrize("length", [4_500, 9_000])
+def test_a_long_cursor_is_sent_whole_or_refused(length: int) -> None:
+    cursor = "c" * length
+    page = json.dumps({"items": [{"id": "1a"}], "meta": {"cursor": cursor}})
+
+    def site(request: SourceRequest) -> Response:
+        return json_page(PAGES) if "cursor" in request.url else Response(page)
+
+    got = read(source_of("cursor"), site)
+
+    if length < 8_000:
+        assert isinstance(got.end, ListingEnd)
+        assert got.requests[1].url.endswith(cursor)
+    else:
+        assert "paginate.path finds a cursor of 9,000 characters" in str(got.end)
+        assert len(got.requests) == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", [204, 400, 404, 416])
 def test_a_status_that_the_recipe_names_is_the_end(kind: str, status: int) -> None:
@@ -665,3 +683,16 @@ def test_a_feed_that_is_cut_off_anywhere_has_no_end(form: str) -> None:
 
     assert [at for at, end in enumerate(ends) if not isinstance(end, Failure)] == []
     assert read(source, lambda _: Response(body)).end == ListingEnd("the only page")
+
+
+@pytest.mark.parametrize(
+    "more", [r'title="the \"next\" one"; rel="next"', r'title="a; rel=prev"; rel=next']
+)
+def test_a_quoted_text_in_a_link_header_hides_no_next_page(more: str) -> None:
+    def site(request: SourceRequest) -> Response:
+        page = json_page(page_number(request))
+        return replace(page, link=page.link.replace('rel="next"', more))
+
+    got = read(source_of("link_header"), site)
+
+    assert len(got.requests) == PAGES

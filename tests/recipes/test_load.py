@@ -73,6 +73,11 @@ def test_a_good_recipe_has_no_fault() -> None:
             'each = [{ each = "x y", of = "z" }, { each = "x", of = "y z" }]',
             "line 4: request: each has two members with the name 'x y z'",
         ),
+        (
+            "[store]",
+            '[incremental]\nparam = "s"\nfield = "id"\nformat = "plain"\noverlap = "1m"\n[store]',
+            'line 18: incremental.overlap: has no effect with format = "plain"',
+        ),
         ("[store]", "[stor]", "line 14: stor: is not known here (did you mean store?)"),
         ('kind = "json"', "kind =", "line 2: is not valid TOML: "),
     ],

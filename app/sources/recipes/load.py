@@ -424,6 +424,8 @@ def _incremental_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("store", "missing"), problem
     if store is not None and store.missing is Missing.MARK and store.mode is not StoreMode.UPSERT:
         yield ("store", "missing"), 'works only with mode = "upsert"; write keep'
+    if incremental is not None and incremental.overlap and incremental.format == "plain":
+        yield ("incremental", "overlap"), 'has no effect with format = "plain"; remove one of them'
     if incremental is not None and incremental.param is None:
         used = frozenset[str]().union(*map(templates.placeholder_names, recipe.templates.values()))
         if "since" not in used:

@@ -24,8 +24,8 @@ ACCEPT: Mapping[RecipeKind, str] = {
     RecipeKind.FEED: "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.8",
 }
 MAX_URL_LENGTH = 8_000
-_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*-]+(?:\s*=\s*(?:"[^"]*"|[^",;]*))?)*)')
-_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^",;\s]*))', re.IGNORECASE)
+_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*-]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^",;]*))?)*)')
+_ATTRIBUTE = re.compile(r';\s*([\w*-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",;]*)))?')
 
 Pairs = Sequence[tuple[str, Any]]
 
@@ -160,9 +160,9 @@ def request_identity(request: SourceRequest) -> tuple[str, bytes | None]:
 def next_link(header: str) -> str | None:
     """Return the target with `rel="next"` of a Link header, or None (RFC 8288)."""
     for target, attributes in _LINK.findall(header[:20_000]):
-        rel = _REL.search(attributes)
-        names = (rel[1] or rel[2] or "").lower().split() if rel else []
-        if "next" in names:
+        found = _ATTRIBUTE.findall(attributes)
+        rel = next((quoted or bare for name, quoted, bare in found if name.lower() == "rel"), "")
+        if "next" in rel.lower().split():
             return str(target).strip()
     return None
 

@@ -22,6 +22,7 @@ MAX_ROWS = 20_000  # in a page
 MAX_ROW_BYTES = 256 * 1024  # bytes
 MAX_ROWS_BYTES = 16 * 1024 * 1024  # bytes of all rows in a page, as JSON
 MAX_KEY_LENGTH = 500  # characters
+MAX_ONWARD_LENGTH = 8_000  # characters of a cursor or of the URL of the next page
 MAX_REJECTED_BYTES = 4_000  # bytes of a rejected row that are stored
 
 NO_HEADERS: Mapping[str, str] = {}
@@ -251,7 +252,11 @@ class RecipeReader:
             raise Schema(
                 f"paginate.path finds {value!r:.60}, which is not a {self._recipe.paginate.type}"
             )
-        return clean_text(str(value)).strip()[:4_000] or None
+        onward = clean_text(str(value)).strip()
+        if len(onward) > MAX_ONWARD_LENGTH:
+            kind = self._recipe.paginate.type
+            raise Schema(f"paginate.path finds a {kind} of {len(onward):,} characters")
+        return onward or None
 
     def _has_cursor_place(self, page: ParsedPage) -> bool:
         """Return whether the object that holds the cursor exists, with a cursor or without."""
