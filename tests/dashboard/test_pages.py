@@ -466,6 +466,26 @@ async def test_the_front_page_groups_filters_and_sorts_its_jobs(site: Site, scen
     assert "No matching jobs." not in pages[""]
 
 
+async def test_a_retired_job_is_called_so_on_its_page_and_is_offered_no_actions(
+    site: Site, scene: Scene
+) -> None:
+    await scene.job("a", [GOOD])
+    await scene.pool.execute(
+        "UPDATE schedules SET retired_at = $1, next_tick_at = NULL, due_at = NULL, enabled = false",
+        scene.now,
+    )
+
+    async with site.signed_in(Scope.OPERATE) as visitor:
+        page = unescape((await visitor.get("/jobs/a")).text)
+
+    text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert "a ■ retired since" in text
+    assert f"since {scene.now:%Y-%m-%d %H:%M:%S} UTC" in text
+    assert "disabled in the settings" not in text
+    assert "Run now" not in text
+    assert "require the scope" not in text
+
+
 async def test_the_front_page_says_what_to_do_first(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("poll_news", [GOOD] + [BAD] * 4)

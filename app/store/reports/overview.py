@@ -32,6 +32,7 @@ class ScheduleSummary:
     zone_data: str | None = None
     org_id: UUID | None = None
     paused_until: datetime | None = None
+    retired_at: datetime | None = None
 
 
 class TickSummary(msgspec.Struct, frozen=True, gc=False):
@@ -61,13 +62,13 @@ class GapSummary:
 # The front page shows every built-in schedule.
 BUILT_IN = """
 SELECT id, key, job, spec, policies, enabled, paused_at, paused_by, paused_note,
-       evaluated_through, next_tick_at, due_at, version, zone_data, org_id, paused_until
+       evaluated_through, next_tick_at, due_at, version, zone_data, org_id, paused_until, retired_at
 FROM schedules WHERE org_id IS NULL AND retired_at IS NULL ORDER BY key
 """
 # Filters by organisation itself, in addition to row-level security. The operator sees any.
 ONE = """
 SELECT id, key, job, spec, policies, enabled, paused_at, paused_by, paused_note,
-       evaluated_through, next_tick_at, due_at, version, zone_data, org_id, paused_until
+       evaluated_through, next_tick_at, due_at, version, zone_data, org_id, paused_until, retired_at
 FROM schedules WHERE key = $1 AND ($2::uuid IS NULL OR org_id = $2)
 """
 

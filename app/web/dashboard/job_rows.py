@@ -210,7 +210,7 @@ def build_row(
         status=known.status,
         reason=known.reason,
         why=_pause_reason(line) or known.why,
-        since=known.since or line.paused_at,
+        since=line.retired_at or known.since or line.paused_at,
         rule=summary.rule,
         zone=known.zone,
         last=known.last or tally.last_end,
@@ -250,6 +250,8 @@ def _row_from_health(key: str, job: JudgedJob | None, rule: str, zone: str | Non
 
 
 def _pause_reason(line: ScheduleSummary) -> str:
+    if line.retired_at is not None:
+        return ""
     if not line.enabled:
         return "disabled in the settings"
     if line.paused_at is None:
