@@ -266,7 +266,9 @@ async def _schema(targets: DiagnosticTargets) -> list[Finding]:
 async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
     pool = _pool(targets)
     now = (await diagnostics.server_facts(pool))["now"]
-    late, since = await backlog.scheduling_lag(pool, now)
+    unreadable = await _unreadable(pool)
+    # No worker decides the ticks of these, which have a finding of their own.
+    late, since = await backlog.scheduling_lag(pool, now, list(unreadable))
     stuck = await diagnostics.count_stuck_runs(pool)
     found = [ok("frontier", "every schedule is decided up to now")]
     if late and since is not None:
@@ -277,14 +279,14 @@ async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
         found.append(fault("runs", message, "start a worker that has their job"))
     return [
         *found,
-        *await _unreadable(pool),
+        *unreadable.values(),
         *await _gaps(pool),
         *await _undeclared(targets),
     ]
 
 
-async def _unreadable(pool: Pool) -> list[Finding]:
-    found: list[Finding] = []
+async def _unreadable(pool: Pool) -> dict[str, Finding]:
+    found: dict[str, Finding] = {}
     for state in await schedule_rows.all_of(pool):
         try:
             Schedule.from_spec(state.spec, name=state.key)
@@ -292,7 +294,7 @@ async def _unreadable(pool: Pool) -> list[Finding]:
         except BadSchedule as error:
             fix = "edit it: in the settings or the recipe, or through the API for a collection"
             message = f"{state.key} cannot be read, and its ticks are held: {error}"
-            found.append(fault("schedule", message, fix))
+            found[state.key] = fault("schedule", message, fix)
     return found
 
 

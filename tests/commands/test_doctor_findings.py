@@ -13,6 +13,8 @@ from app.core.config import Config
 from app.health import doctor
 from app.health.doctor import DiagnosticTargets
 from app.health.findings import Finding, Level
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.reports import diagnostics
 
@@ -165,3 +167,21 @@ async def test_the_clocks_of_this_machine_and_of_redis_are_compared(
 @pytest.mark.parametrize(("free", "expected"), [(11, Level.OK), (9, Level.WARNING)])
 def test_a_disk_with_less_than_a_tenth_free_is_a_warning(free: int, expected: Level) -> None:
     assert doctor.disk(Usage(100, free)).level is expected
+
+
+async def test_ticks_that_nobody_decides_are_a_fault_unless_their_schedule_cannot_be_read(
+    targets: DiagnosticTargets, pool: Pool
+) -> None:
+    await pool.execute(
+        "INSERT INTO schedules (key, job, spec, policies, params, version, enabled, effective_from,"
+        " evaluated_through, next_tick_at, due_at) VALUES ('poll', 'poll', '{}', '{}', '{}', 1,"
+        " true, now(), now(), now() - interval '1 hour', now() - interval '1 hour')"
+    )
+
+    unreadable = await doctor.run_checks(targets)
+    spec, policies = Schedule.every(60, name="poll").to_spec(), Policies().to_spec()
+    await pool.execute("UPDATE schedules SET spec = $1, policies = $2", spec, policies)
+    late = await doctor.run_checks(targets)
+
+    assert (level(unreadable, "schedule"), level(late, "schedule")) == (Level.FAULT, Level.WARNING)
+    assert (level(unreadable, "frontier"), level(late, "frontier")) == (Level.OK, Level.FAULT)

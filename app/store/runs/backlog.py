@@ -1,5 +1,6 @@
 """Queries for `status` and `doctor`: what is queued, running and overdue."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,10 +15,10 @@ SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
 FROM runs WHERE status IN ('queued', 'running')
 """
 
-# How many schedules are overdue.
+# How many schedules are overdue, but for some.
 LAG = """
 SELECT count(*) AS late, min(due_at) AS since FROM schedules
-WHERE due_at < $1::timestamptz - interval '1 minute'
+WHERE due_at < $1::timestamptz - interval '1 minute' AND key <> ALL ($2::text[])
 """
 
 
@@ -27,7 +28,9 @@ async def open_runs(pool: Pool, now: datetime) -> dict[str, Any]:
     return {} if row is None else dict(row)
 
 
-async def scheduling_lag(pool: Pool, now: datetime) -> tuple[int, datetime | None]:
-    """Return how many schedules are more than a minute overdue, and since when."""
-    row = await pool.fetchrow(LAG, now)
+async def scheduling_lag(
+    pool: Pool, now: datetime, besides: Sequence[str] = ()
+) -> tuple[int, datetime | None]:
+    """Return how many schedules are more than a minute overdue `besides` these, and since when."""
+    row = await pool.fetchrow(LAG, now, list(besides))
     return (0, None) if row is None else (row["late"], row["since"])
