@@ -68,6 +68,25 @@ async def test_months_that_ended_before_are_dropped_and_no_others(pool: Pool) ->
     assert await rows(pool, "odds_price_changes") == []
 
 
+async def test_a_month_that_somebody_reads_is_kept_until_the_next_time_and_the_rest_goes_on(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.content.partitions.LOCK_PAUSE_SECONDS", 0.01)
+    await write(pool, event(1))  # in the default partition
+    later = partitions.next_month(NOON)
+    await partitions.create_upcoming(pool, later)
+    end = partitions.next_month(later)
+
+    async with pool.acquire() as reader, reader.transaction():
+        await reader.execute(f"SELECT FROM odds_price_changes_{later:%Y_%m}")
+        locked = await partitions.drop_ended(pool, end)
+    left = len(await rows(pool, "odds_price_changes"))
+    free = await partitions.drop_ended(pool, end)
+
+    assert (locked, left) == ([], 0)
+    assert free == [f"odds_price_changes_{later:%Y_%m}"]
+
+
 async def test_what_is_old_in_the_rest_is_deleted_in_batches(pool: Pool) -> None:
     await write(pool, event(1), event(2))
     await write(pool, event(3), minute=9)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from app.core import log
 from app.store.content.changes import BEFORE_DROP
 from app.store.db import LOCKED, Connection, Pool
 
@@ -18,6 +19,8 @@ LOCK_TRIES = 5
 LOCK_PAUSE_SECONDS = 1.0
 
 Result = TypeVar("Result")
+
+_log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +181,17 @@ async def drop_ended(
 ) -> list[str]:
     """Drop the partitions of months that ended before `before`, and old rows of the default one.
 
-    Returns the names of the dropped partitions. A month is kept until all of it is old enough.
+    Returns the names of the dropped partitions. A month is kept until all of it is old enough, and
+    until the next time if others hold it for long.
     """
-    dropped = await ended_before(pool, before, table)
-    for name in dropped:
-        await briefly(lambda name=name: _drop(pool, table, name))
+    dropped: list[str] = []
+    for name in await ended_before(pool, before, table):
+        try:
+            await briefly(lambda name=name: _drop(pool, table, name))
+        except LOCKED as error:
+            _log.warning("months.kept", name=name, error=str(error))
+        else:
+            dropped.append(name)
     prune = _PRUNE_DEFAULT.format(name=table.name, column=table.column)
     if table.before_drop:
         where = f"tableoid = '{table.name}_rest'::regclass AND {table.column} < $1"
