@@ -6,7 +6,7 @@ import pytest
 
 from app.core.enums import RunStatus
 from app.core.errors import UnknownJob, UnknownTick
-from app.ledger import explain, proof
+from app.ledger import edit, explain, proof
 from app.scheduling.exclusions import Exclusions
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunEnding
@@ -130,3 +130,79 @@ async def test_of_an_excluded_tick_it_gives_the_reason_and_verify_counts_it(book
     assert ": ran." in await told(book, 10)
     (account,) = await proof.verify(book.pool, book.clock())
     assert (dict(account.skipped), account.ran) == ({"excluded": 1}, 1)
+
+
+async def test_of_a_retired_schedule_it_says_when_and_not_that_it_is_disabled(book: Book) -> None:
+    await book.open(every(1))
+    await book.ring_each(2)
+    async with book.pool.acquire() as connection, connection.transaction():
+        await edit.retire_in(connection, KEY, book.clock())
+
+    said = await told(book, 1)
+
+    assert "It was retired at 2026-09-05 12:02:00.000 UTC." in said
+    assert "It is disabled." not in said
+
+
+async def test_it_says_up_to_when_every_tick_is_decided(book: Book) -> None:
+    await book.open(every(1))
+    await book.ring_each(2)
+
+    assert "Every tick up to 2026-09-05 12:02:00.000 UTC is decided." in await told(book)
+
+
+async def test_of_a_pause_with_an_end_it_says_when_it_ends(book: Book) -> None:
+    await book.open(every(1))
+    end = NOON + timedelta(hours=1)
+    await edit.pause(book.pool, KEY, book.clock(), by="ada", note="moves", until=end)
+
+    assert (
+        "It is paused since 2026-09-05 12:00:00.000 UTC until 2026-09-05 13:00:00.000 UTC by ada:"
+        " moves" in await told(book)
+    )
+
+
+async def test_of_an_unreadable_schedule_it_says_what_is_wrong_and_that_ticks_are_held(
+    book: Book,
+) -> None:
+    await book.open(every(1))
+    await book.pool.execute('UPDATE schedules SET spec = \'{"cron": "61 * * * *"}\'')
+
+    said = await told(book, 7)
+
+    assert said.startswith("scrape cannot be read; its ticks are held until it is edited: ")
+    assert "is due" not in said
+    assert said.endswith("\n2026-09-05 12:07:00.000 UTC has no outcome.")
+
+
+async def test_up_to_the_pruned_instant_only_counts_are_left(book: Book) -> None:
+    await book.open(every(1))
+    await book.ring_each(3)
+    await book.pool.execute("DELETE FROM ticks")
+    through = NOON + timedelta(minutes=2)
+    await book.pool.execute("UPDATE schedule_versions SET pruned_through = $1", through)
+    pruned = "Ticks up to 2026-09-05 12:02:00.000 UTC were pruned; only their counts are kept"
+
+    assert pruned in await told(book)
+    assert pruned in await told(book, 2)
+    with pytest.raises(UnknownTick):
+        await told(book, 2.5)
+
+
+async def test_of_an_event_without_a_worker_it_names_none(book: Book) -> None:
+    await book.open(every(1))
+    (run,) = await book.ring(after=MINUTE)
+    queued = book.clock.pass_by(seconds=3)
+    await run_rows.requeue(book.pool, [run], queued)
+    await book.pool.execute("UPDATE runs SET created_at = $1", queued)
+
+    said = await told(book, 1)
+
+    assert f"It created run {run.run_id}, queued at 2026-09-05 12:01:03.000 UTC." in said
+    assert "Attempt 2 requeued at 2026-09-05 12:01:03.000 UTC: not found in Redis.\n" in said
+    assert said.endswith("The run is queued.")
+
+
+async def test_without_any_schedule_it_says_that_there_is_none_yet(book: Book) -> None:
+    with pytest.raises(UnknownJob, match="'nobody'; known: none yet"):
+        await explain.explain(book.pool, "nobody", None)
