@@ -236,6 +236,88 @@ async def test_runs_that_fail_are_told_by_the_exit_code(
     assert told["ended"] == {"failure": 2}
 
 
+async def test_one_run_that_did_not_succeed_among_others_is_exit_code_1(
+    house: WorkerContext, pool: Pool, tell: Tell, minute: datetime
+) -> None:
+    words = stretch(minute, 3)
+    async with executing(house):
+        good = await tell("backfill", *words, "--yes")
+    await pool.execute(
+        "UPDATE runs SET status = 'partial_failure' WHERE scheduled_for = $1", minute
+    )
+
+    partly = await tell("backfill", *words)
+
+    assert (good.exit_code, good.stdout) == (0, "3 runs: 3 success\n")
+    assert (partly.exit_code, partly.stdout) == (1, "3 runs: 1 partial_failure, 2 success\n")
+
+
+async def test_what_has_run_is_counted_and_nothing_to_do_needs_no_answer(
+    house: WorkerContext, pool: Pool, tell: Tell, minute: datetime
+) -> None:
+    async with executing(house):
+        await tell("backfill", *stretch(minute, 2), "--yes")
+    begun = await pool.fetchval("SELECT count(*) FROM backfills")
+
+    more = await tell("backfill", *stretch(minute, 3), answer="n\n")
+    same = await tell("backfill", *stretch(minute, 2))
+    empty = await tell("backfill", "scrape", "--from", "1s", "--to", "1s")
+
+    assert "3 instants of scrape" in more.stderr
+    assert "; 2 have run, 0 are open, 1 to do" in more.stderr
+    assert (more.exit_code != 0, same.exit_code, empty.exit_code) == (True, 0, 0)
+    assert empty.stdout == "0 runs: nothing to do\n"
+    assert await pool.fetchval("SELECT count(*) FROM backfills") == begun
+
+
+async def test_missing_are_ticks_that_were_skipped_and_those_whose_run_failed(
+    house: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
+) -> None:
+    fates = ("success", "partial_failure", "running", "failure", "lost", "cancelled")
+    for number, status in enumerate(fates):
+        run_id, at = uuid4(), minute - timedelta(minutes=number)
+        await run_rows.request(pool, RunRequest(run_id, "other", {}, "", 3, 240), minute)
+        await pool.execute("UPDATE runs SET status = $2 WHERE execution_id = $1", run_id, status)
+        await pool.execute(
+            "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)"
+            " SELECT id, $1, 1, 'ran', $2, now() FROM schedules",
+            at,
+            run_id,
+        )
+    skipped = minute - timedelta(minutes=len(fates))
+    await pool.execute(
+        "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason, decided_at)"
+        " SELECT id, $1, 1, 'skipped', 'paused', now() FROM schedules",
+        skipped,
+    )
+
+    async with executing(house) as done:
+        await tell_json("backfill", *stretch(minute, len(fates) + 1), "--yes", "--missing")
+
+    assert sorted(done) == [skipped, *(minute - timedelta(minutes=n) for n in (5, 4, 3))]
+
+
+async def test_the_list_has_the_newest_first_and_counts_what_did_not_succeed(
+    house: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
+) -> None:
+    async with executing(house):
+        await tell_json("backfill", *stretch(minute, 3), "--yes")
+        await tell_json("backfill", *stretch(minute, 2), "--yes", "--name", "second")
+    await pool.execute(
+        "UPDATE runs SET status = 'failure' WHERE scheduled_for = $1 AND backfill_id ="
+        " (SELECT id FROM backfills WHERE name = 'backfill')",
+        minute,
+    )
+
+    listed = await tell_json("backfills")
+
+    facts = [
+        (row["name"], row["total"], row["fed"], row["ended"], row["failed"], row["open"])
+        for row in listed
+    ]
+    assert facts == [("second", 2, 2, 2, 0, 0), ("backfill", 3, 3, 3, 1, 0)]
+
+
 async def test_nothing_is_added_while_a_scheduled_run_waits(
     house: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
