@@ -172,6 +172,17 @@ async def test_a_worker_for_another_schema_is_a_fault(tell_json: TellJson, redis
     assert "older needs schema 0001, and the database has " in told["worker"]["said"]
 
 
+async def test_it_prints_what_mends_each_fault_and_ends_with_1(tell: Tell, redis: ArqRedis) -> None:
+    without = await tell("doctor")
+    now = datetime.now(UTC)
+    await keys.write_worker(redis, "w", 60, WorkerFacts(now, now, zone_data="2020a"))
+    warned = await tell("doctor")
+
+    assert (without.exit_code, warned.exit_code) == (1, 0)
+    assert "-> start one: arq app.workers.Settings" in without.stdout
+    assert "-> deploy the same tzdata to every process" in warned.stdout
+
+
 async def test_what_is_safe_to_fix_is_fixed(
     tell_json: TellJson, redis: ArqRedis, pool: Pool
 ) -> None:

@@ -1,5 +1,6 @@
 """The findings of `doctor` on servers that are well, and on facts that are not."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,10 +10,14 @@ from uuid import uuid4
 import pytest
 from arq.connections import ArqRedis
 
+from app.core import zone_data
 from app.core.config import Config
-from app.health import doctor
+from app.health import doctor, keys
 from app.health.doctor import DiagnosticTargets
+from app.health.facts import WorkerFacts
 from app.health.findings import Finding, Level
+from app.ledger import edit
+from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
@@ -185,3 +190,101 @@ async def test_ticks_that_nobody_decides_are_a_fault_unless_their_schedule_canno
 
     assert (level(unreadable, "schedule"), level(late, "schedule")) == (Level.FAULT, Level.WARNING)
     assert (level(unreadable, "frontier"), level(late, "frontier")) == (Level.OK, Level.FAULT)
+
+
+async def test_what_the_workers_say_of_themselves_is_judged(
+    targets: DiagnosticTargets, redis: ArqRedis
+) -> None:
+    now = datetime.now(UTC)
+    silent = WorkerFacts(now, now, running=2)
+    await keys.write_worker(redis, "silent", 60, silent)
+    quiet = await doctor.run_checks(targets)
+    ahead = WorkerFacts(now, now, running=3, clock_error=9.0, zone_data=zone_data.VERSION)
+    await keys.write_worker(redis, "ahead", 60, ahead)
+
+    told = await doctor.run_checks(targets)
+
+    clocks = [one for one in told if one.subject == "clock" and "ahead's clock" in one.message]
+    workers = [one.message for one in told if one.subject == "workers"]
+    assert [one.level for one in clocks] == [Level.WARNING]
+    assert workers == ["2 alive, 5 runs in progress"]
+    assert level(quiet, "zone data") is level(told, "zone data") is Level.OK
+    assert "worker" not in [one.subject for one in quiet]
+    assert not [one for one in quiet if "silent's clock" in one.message]
+
+
+async def test_a_schedule_that_nothing_declares_is_a_warning_until_it_is_retired(
+    pool: Pool, redis: ArqRedis
+) -> None:
+    now = datetime.now(UTC)
+    declared = [
+        DeclaredSchedule(key, "scrape", Schedule.every(3600, name=key), Policies())
+        for key in ("kept", "gone")
+    ]
+    await edit.register(pool, declared, now)
+    targets = DiagnosticTargets(Config(), pool, redis, (), ("kept",))
+
+    (found,) = [one for one in await doctor.run_checks(targets) if one.subject == "schedule"]
+    async with pool.acquire() as connection, connection.transaction():
+        await edit.retire_in(connection, "gone", now)
+    after = await doctor.run_checks(targets)
+
+    assert (found.level, found.message) == (Level.WARNING, "gone is no longer declared")
+    assert found.fix is not None
+    assert found.fix.endswith("rollcall retire gone")
+    assert "schedule" not in [one.subject for one in after]
+
+
+async def test_policies_that_cannot_be_read_are_a_fault(pool: Pool, redis: ArqRedis) -> None:
+    declared = DeclaredSchedule("scrape", "scrape", Schedule.every(3600, name="scrape"), Policies())
+    await edit.register(pool, [declared], datetime.now(UTC))
+    await pool.execute('UPDATE schedules SET policies = \'{"overlap": "maybe"}\'')
+    targets = DiagnosticTargets(Config(), pool, redis, (), ("scrape",))
+
+    found = await doctor.run_checks(targets)
+
+    assert level(found, "schedule") is Level.FAULT
+
+
+async def test_one_schedule_that_is_late_is_a_fault_and_none_is_not(
+    targets: DiagnosticTargets, pool: Pool
+) -> None:
+    on_time = await doctor.run_checks(targets)
+    declared = DeclaredSchedule("scrape", "scrape", Schedule.every(60, name="scrape"), Policies())
+    await edit.register(pool, [declared], datetime.now(UTC) - timedelta(minutes=30))
+
+    (late,) = [one for one in await doctor.run_checks(targets) if one.subject == "frontier"]
+
+    assert level(on_time, "frontier") is Level.OK
+    assert late.level is Level.FAULT
+    assert late.message.startswith("1 schedules have been undecided since ")
+
+
+async def test_the_queue_and_the_database_are_told_in_numbers(
+    targets: DiagnosticTargets, pool: Pool
+) -> None:
+    now = datetime.now(UTC)
+    for status, count in (("queued", 2), ("running", 3)):
+        for _ in range(count):
+            lease = now + timedelta(minutes=1) if status == "running" else None
+            await pool.execute(INSERT_RUN, uuid4(), status, now, lease)
+
+    told = {one.subject: one.message for one in await doctor.run_checks(targets)}
+
+    assert told["queue"] == "0 jobs; 2 runs queued, 3 running"
+    assert re.search(r", [1-9]\d* MB$", told["postgres"])
+
+
+async def test_a_check_that_fails_is_a_fault_with_what_mends_it(redis: ArqRedis) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            raise OSError(name)
+
+    broken: Any = Broken()
+    found = await doctor.run_checks(DiagnosticTargets(Config(), broken, redis, (), ()))
+
+    faults = {one.subject: one.fix for one in found if one.message.startswith("the check failed")}
+    assert faults["postgres"] == (
+        "check DATABASE_URL, and that the server runs and accepts connections from here"
+    )
+    assert faults["schema"] == faults["schedules"] == "run `rollcall migrate`"
