@@ -675,6 +675,14 @@ def test_a_page_with_careless_markup_is_not_cut_off(end: str) -> None:
     assert got.keys == ["1a", "1b", "1c"]
 
 
+@pytest.mark.parametrize("hostile", ["<div ", "<!-- <script", "<script ", "</", "<div><!--"])
+def test_a_page_of_tags_without_end_is_read_once(hostile: str) -> None:
+    """Read from each of them to the end of the page, it would take hours."""
+    source, body = source_of("page", "html"), f"<html>{hostile * (1_000_000 // len(hostile))}< "
+
+    assert isinstance(read(source, lambda _: Response(body.encode())).end, Failure)
+
+
 @pytest.mark.parametrize("form", FEEDS)
 def test_a_feed_that_is_cut_off_anywhere_has_no_end(form: str) -> None:
     source, body = RecipeSource(load(FEED)), FEEDS[form]

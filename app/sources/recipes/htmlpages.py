@@ -26,7 +26,7 @@ MAX_STEPS = 12  # steps of a path, from the element upwards
 _BLOCKS = ("ul", "ol", "dl", "table", "div", "section", "main", "article")
 _BLOCK = re.compile(
     r"<!--.*?(?:-->|\Z)|<(script|style|title|textarea)\b.*?(?:</\1|\Z)"
-    rf"|<(/?)({'|'.join(_BLOCKS)})\b[^>]*>",
+    rf"|<(/?)({'|'.join(_BLOCKS)})\b[^<>]*>",  # without `<`: read once, however many are open
     re.IGNORECASE | re.DOTALL,
 )
 _DOCUMENT = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
