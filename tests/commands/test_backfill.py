@@ -222,7 +222,7 @@ async def test_a_backfill_has_its_concurrency_and_the_list_its_limit(
 
     listed = await tell_json("backfills", "--limit", "1")
 
-    rows = await house.pool.fetch("SELECT concurrency FROM backfills ORDER BY id")
+    rows = await house.pool.fetch("SELECT concurrency FROM backfills ORDER BY created_at")
     assert [row["concurrency"] for row in rows] == [2, 1]
     assert [row["name"] for row in listed] == ["second"]
 

@@ -121,7 +121,7 @@ async def live(scene: Scene) -> dict[str, str]:
         "run_id:uuid": str(run),
         "match:path": "70000001",
         "story_id:int": paths[4].rpartition("/")[2],
-        "source": "books",
+        "source:path": "books",
         "item_id:int": paths[7].rpartition("/")[2],
         "page_id:int": paths[10].rpartition("/")[2],
         "collection": "default",
@@ -138,7 +138,7 @@ def pages(names: dict[str, str], *, org: bool) -> list[str]:
         edits = route.path.startswith("/edit/")
         if "GET" not in (route.methods or ()) or route.path in NOT_PAGES or edits is not org:
             continue
-        path = route.path.replace("/data/sources/{source}", "/data/sources/bet9ja")
+        path = route.path.replace("/data/sources/{source:path}", "/data/sources/bet9ja")
         for name, value in names.items():
             path = path.replace(f"{{{name}}}", value)
         assert "{" not in path, path

@@ -97,18 +97,18 @@ ROUTES: dict[str, str] = {
     "GET /data/stories": OPERATORS,
     "GET /data/stories/{story_id:int}": OPERATORS,
     "GET /data/items": SESSION,
-    "GET /data/items/{source}": SESSION,
-    "GET /data/items/{source}/{item_id:int}": SESSION,
+    "GET /data/items/{source:path}": SESSION,
+    "GET /data/items/{source:path}/{item_id:int}": SESSION,
     "GET /data/rejected": SESSION,
-    "GET /data/sources/{source}": SESSION,
+    "GET /data/sources/{source:path}": SESSION,
     "GET /data/pages/{page_id:int}": SESSION,
     "GET /data/pages/{page_id:int}/body": SESSION,
     "POST /data/pages/{page_id:int}/replay": SESSION,
     "GET /runs/{run_id:uuid}/pages": SESSION,
 }
 # Pages on which the operator finds only its own rows, and which may have nothing to show.
-OWN_ONLY = ("GET /data/items/{source}/{item_id:int}",)
-MAY_BE_EMPTY = ("GET /data/sources/{source}",)
+OWN_ONLY = ("GET /data/items/{source:path}/{item_id:int}",)
+MAY_BE_EMPTY = ("GET /data/sources/{source:path}",)
 # Parts of paths that name something of one owner; others may have something of that name too.
 OWNED_PARTS = ("{key", "{run_id", "{item_id", "{page_id")
 # Streams, which this client would wait for; their own tests say who may have them.
