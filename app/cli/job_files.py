@@ -189,14 +189,7 @@ def new(
     if folder is None and not read:
         raise typer.BadParameter("JOBS names no folder: give one", param_hint="--folder")
     where = folder or Path(os.path.relpath(read[0]))
-    package = where.resolve().name
-    if not package.isidentifier() or keyword.iskeyword(package) or where.is_file():
-        raise typer.BadParameter(
-            f"{where} is not a folder that Python can import from: give one whose name has a-z,"
-            " 0-9 and `_`",
-            param_hint="--folder",
-        )
-    files = _files(name, kind, package)
+    files = _files(name, kind, _package(where))
     _check_names(name, files[f"{name}.py"])
     there = [str(where / file) for file in files if (where / file).exists()]
     if there:
@@ -207,13 +200,26 @@ def new(
     written = [str(where / file) for file in files]
     terminal.print_done({"files": written}, "\n".join(written), as_json=as_json)
     unread = "" if where.resolve() in read else f" once JOBS names {where}"
-    above = where.resolve().parent
+    command = _test_command(where, name)
+    sys.stderr.write(f"Test it with `{command}`; the workers read it when they start{unread}.\n")
+
+
+def _package(folder: Path) -> str:
+    """Return the name of the folder. Raises typer.BadParameter if Python cannot import from it."""
+    name = folder.resolve().name
+    if not name.isidentifier() or keyword.iskeyword(name) or folder.is_file():
+        raise typer.BadParameter(
+            f"{folder} is not a folder that Python can import from: give one whose name has a-z,"
+            " 0-9 and `_`",
+            param_hint="--folder",
+        )
+    return name
+
+
+def _test_command(folder: Path, name: str) -> str:
+    above = folder.resolve().parent
     path = "" if above == Path.cwd() else f"PYTHONPATH={shlex.quote(str(above))} "
-    file = shlex.quote(str(where / f"test_{name}.py"))
-    sys.stderr.write(
-        f"Test it with `{path}python -m pytest {file}`; the workers read it when they"
-        f" start{unread}.\n"
-    )
+    return f"{path}python -m pytest {shlex.quote(str(folder / f'test_{name}.py'))}"
 
 
 def _check_names(name: str, text: str) -> None:
