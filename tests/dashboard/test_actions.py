@@ -181,6 +181,12 @@ async def test_a_retry_keeps_the_parameters_and_a_double_click_is_one_run(
     assert acts[0]["detail"]["retry_of"] == str(run_id)
 
 
+def of_all(listed: str, action: str, **filters: str) -> dict[str, str]:
+    """The form that acts on all runs of a list, as the page of the list has it."""
+    as_of = listed.partition('name="as_of" value="')[2].partition('"')[0]
+    return {"csrf": csrf(listed), "action": action, "as_of": as_of, **filters}
+
+
 async def test_all_failed_runs_of_a_filter_are_counted_and_then_retried(
     site: Site, scene: Scene
 ) -> None:
@@ -188,13 +194,7 @@ async def test_all_failed_runs_of_a_filter_are_counted_and_then_retried(
     await scene.job("b", [BAD, RunStatus.LOST])
     async with site.signed_in(Scope.OPERATE) as operator:
         listed = (await operator.get("/runs?status=unsuccessful&period=1h")).text
-        form = {
-            "csrf": csrf(listed),
-            "status": "unsuccessful",
-            "period": "1h",
-            "action": "retry_all",
-            "as_of": listed.split('name="as_of" value="')[1].split('"')[0],
-        }
+        form = of_all(listed, "retry_all", status="unsuccessful", period="1h")
         asked = await operator.post("/runs/several", data=form)
         before = await scene.pool.fetchval("SELECT count(*) FROM runs WHERE trigger = 'manual'")
         confirmed = form | {"confirmed": "yes", "once": "x", "note": "all again"}
@@ -217,13 +217,7 @@ async def test_runs_that_came_after_the_list_was_read_are_not_cancelled_with_it(
     await scene.job("a", [RunStatus.RUNNING])
     async with site.signed_in(Scope.OPERATE) as operator:
         listed = (await operator.get("/runs?status=running")).text
-        form = {
-            "csrf": csrf(listed),
-            "status": "running",
-            "period": "24h",
-            "action": "cancel_all",
-            "as_of": listed.split('name="as_of" value="')[1].split('"')[0],
-        }
+        form = of_all(listed, "cancel_all", status="running", period="24h")
         asked = (await operator.post("/runs/several", data=form)).text
         await scene.job("b", [RunStatus.RUNNING])
         await scene.pool.execute("UPDATE runs SET created_at = now() WHERE job = 'b'")
