@@ -16,7 +16,7 @@ from app.core.config import Config
 from app.core.errors import BadConfig
 from app.queue.jobs import redis_pool
 from app.store.db import open_pool
-from tests.tcp_server import tcp_server
+from scripts.tcp_server import tcp_server
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 FIELDS = sorted(Config.model_fields)

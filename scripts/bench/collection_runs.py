@@ -10,7 +10,6 @@ not succeed, or if a tick has no outcome or two.
 
 import argparse
 import asyncio
-import contextlib
 import json
 import re
 import sys
@@ -31,6 +30,7 @@ from scripts.bench.dispatch_orgs import fall_due
 from scripts.bench.spent import cpu_seconds, memory_mb, spent, tree
 from scripts.bench.worker_servers import WORKER, worker_servers
 from scripts.child_processes import Child, child
+from scripts.tcp_server import tcp_server
 
 START_SECONDS = 10.0  # until the workers are idle
 RECIPE = """name = "wares"
@@ -143,12 +143,10 @@ class Site:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                self.requests += 1
-                writer.write(self._answer(head))
-                await writer.drain()
-        writer.close()
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            self.requests += 1
+            writer.write(self._answer(head))
+            await writer.drain()
 
 
 @asynccontextmanager
@@ -156,12 +154,8 @@ async def serving(items: int) -> AsyncGenerator[Site]:
     """Serve the site on a port of its own."""
     site = Site(items)
     # On all addresses, of which those of the loopback are the hosts.
-    server = await asyncio.start_server(site.serve, "0.0.0.0", 0, backlog=1000)  # noqa: S104
-    site.port = server.sockets[0].getsockname()[1]
-    try:
+    async with tcp_server(site.serve, "0.0.0.0", backlog=1000) as site.port:  # noqa: S104
         yield site
-    finally:
-        server.close()
 
 
 async def measure(wanted: Wanted) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from app.store.orgs import webhooks as store
 from app.store.schedules.heartbeats import database_now
 from scripts.bench.worker_servers import WORKER, worker_servers
 from scripts.child_processes import ChildEnvironment, child
+from scripts.tcp_server import tcp_server
 
 SECRETS_KEY = "a" * 43
 BEHAVIOURS = (
@@ -71,14 +72,12 @@ class Receivers:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take one request and behave as its path says."""
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            behaviour, number = head.split(" ")[1].strip("/").split("/")
-            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
-            message_id = head.partition("webhook-id: ")[2].partition("\r\n")[0]
-            body = await reader.readexactly(length)
-            await self._behave(behaviour, writer, reader, (int(number), message_id, body))
-        writer.close()
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        behaviour, number = head.split(" ")[1].strip("/").split("/")
+        length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+        message_id = head.partition("webhook-id: ")[2].partition("\r\n")[0]
+        body = await reader.readexactly(length)
+        await self._behave(behaviour, writer, reader, (int(number), message_id, body))
 
     async def _behave(
         self,
@@ -158,12 +157,8 @@ class WebhookFigures:
 async def receiving(seed: int) -> AsyncGenerator[Receivers]:
     """Serve the receivers on a port of their own."""
     receivers = Receivers(Random(seed))  # noqa: S311 - to vary behaviour
-    server = await asyncio.start_server(receivers.serve, "127.0.0.1", 0, backlog=1000)
-    receivers.port = server.sockets[0].getsockname()[1]
-    try:
+    async with tcp_server(receivers.serve, backlog=1000) as receivers.port:
         yield receivers
-    finally:
-        server.close()
 
 
 async def measure(count: int, seconds: float, workers: int, seed: int) -> WebhookFigures:

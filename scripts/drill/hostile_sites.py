@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 
+from scripts.tcp_server import tcp_server
+
 CHUNK = b"1\r\nx\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\n"
 _EVIL_ROWS = ", ".join(
@@ -83,20 +85,19 @@ async def _visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.write(data)
         await writer.drain()
 
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+    with contextlib.suppress(asyncio.LimitOverrunError):
         head = await reader.readuntil(b"\r\n\r\n")
         name = head.split(b" ", 2)[1].decode(errors="replace").strip("/").partition("/")[0]
         attack = ATTACKS["robots"] if name == "robots.txt" else ATTACKS.get(name, evil)
         await attack(write)
-    writer.close()
 
 
 async def serve() -> None:
     """Serve until the process is ended."""
-    server = await asyncio.start_server(_visit, "127.0.0.1", 0)
-    sys.stdout.write(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
-    sys.stdout.flush()
-    await server.serve_forever()
+    async with tcp_server(_visit) as port:
+        sys.stdout.write(f"http://127.0.0.1:{port}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from app.queue.jobs import redis_pool
 from app.store import server_faults
+from scripts.tcp_server import tcp_server
 
 RESOLVE = socket.getaddrinfo
 _COMMAND = re.compile(rb"(?m)^\*\d+\r$")  # how each begins
@@ -99,12 +100,9 @@ async def test_a_self_signed_certificate_of_redis_names_its_setting(tmp_path: Pa
     context.load_cert_chain(certificate, key)
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        del reader
-        writer.close()
+        del reader, writer
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with tcp_server(hang_up, ssl=context) as port:
         sentence = await redis_fault(f"rediss://127.0.0.1:{port}/0")
 
     assert "its certificate is not accepted" in sentence

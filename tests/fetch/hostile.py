@@ -9,7 +9,7 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.tcp_server import tcp_server
+from scripts.tcp_server import tcp_server
 
 PAGE = b'{"events": [1, 2, 3]}'
 

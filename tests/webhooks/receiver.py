@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.tcp_server import tcp_server
+from scripts.tcp_server import tcp_server
 
 HANG = 0  # instead of a status: never answer
 
