@@ -18,7 +18,7 @@ from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
 from app.runs import attempts
 from app.runs.attempts import AttemptOutcome, Leases
-from app.store.db import TRANSIENT, UNAVAILABLE
+from app.store.db import TRANSIENT
 from app.store.runs.run_rows import ClaimedRun, RunRequest, is_suspect
 from app.store.schedules import schedule_rows
 from workers.job import Job
@@ -169,7 +169,7 @@ async def _publish(ctx: dict[str, Any], claimed: ClaimedRun, outcome: AttemptOut
     if isinstance(pings, HeartbeatPings) and requeued is None and not outcome.fenced:
         key = claimed.schedule_key or schedule_rows.key_of(claimed.job, claimed.params)
         pings.run_ended(key if claimed.org_id is None else claimed.job, outcome.status)
-    with suppress(RedisError, *UNAVAILABLE):  # a sweep requeues and republishes
+    with suppress(RedisError, *TRANSIENT):  # a sweep requeues and republishes
         if requeued is not None:
             until = outcome.deferral.until if outcome.deferral else None
             await enqueue.enqueue_runs(context.pool, context.redis, [requeued], until)

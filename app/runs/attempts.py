@@ -15,9 +15,10 @@ from app.store.db import (
     CONNECTION_LOST,
     LOCKED,
     STORAGE_FULL,
-    UNAVAILABLE,
+    TRANSIENT,
     Pool,
     is_from_postgres,
+    outwait_locks,
 )
 from app.store.runs import run_rows as store
 from app.store.runs.run_rows import ClaimedRun, Deferral, QueuedRun, RunEnding, RunRequest
@@ -182,7 +183,7 @@ async def _claimed(
 
 
 async def _hand_back_claim(leases: Leases, claiming: Awaitable[ClaimedRun | None]) -> None:
-    with suppress(*UNAVAILABLE):  # otherwise the lease expires
+    with suppress(*TRANSIENT):  # otherwise the lease expires
         claimed = await claiming
         if claimed is not None:
             await store.release(leases.pool, claimed, leases.clock(), "worker stops")
@@ -193,7 +194,8 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
     """Hold the lease while the body runs, then record the outcome once, whatever happened.
 
     The body sets the outcome's status. An exception of the body is recorded and not raised;
-    cancellation, or loss of Postgres, hands the run back for another worker.
+    cancellation, or loss of Postgres, hands the run back for another worker. A body that suppresses
+    a cancellation and returns is one that was cancelled.
     """
     limit = asyncio.timeout(claimed.timeout)
     outcome = AttemptOutcome(timeout=limit)
@@ -201,6 +203,7 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
     try:
         async with limit:
             yield outcome
+        _check_not_interrupted(limit)
     except CONNECTION_LOST as error:
         _handle_postgres_loss(outcome, error, claimed.attempt)
     except STORAGE_FULL as error:
@@ -225,6 +228,14 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
         outcome.fenced = leases.release(claimed) or outcome.fenced
         await _shielded(_record(leases, claimed, outcome))
         _clear_cancellations()
+
+
+def _check_not_interrupted(limit: asyncio.Timeout) -> None:
+    """Raise again what a body has suppressed that then returned: it need not have ended."""
+    if limit.expired():
+        raise TimeoutError
+    if _is_cancelled():
+        raise asyncio.CancelledError
 
 
 def _is_cancelled() -> bool:
@@ -285,9 +296,9 @@ def _clear_cancellations() -> None:
 async def _record(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
     for pause in (*_RECORD_RETRY_DELAYS, None):
         try:
-            await _record_once(leases, claimed, outcome)
+            await outwait_locks(lambda: _record_once(leases, claimed, outcome))
             return
-        except UNAVAILABLE as error:
+        except TRANSIENT as error:
             _log.warning("run.unrecorded", error=str(error), again_in=pause)
             if pause is not None:
                 await asyncio.sleep(pause)

@@ -1,6 +1,7 @@
 """However an attempt ends, its run has exactly one outcome."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from app import migrations
 from app.core.enums import RunStatus
@@ -326,3 +328,61 @@ async def test_a_run_whose_outcome_postgres_did_not_hear_is_taken_up_again(
         pool.terminate()
     finally:
         postgres.close()
+
+
+async def suppressing(outcome: AttemptOutcome) -> None:
+    """A body that returns, and says that all is well, when it is cancelled."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    outcome.status = RunStatus.SUCCESS
+
+
+async def test_a_body_that_suppresses_its_timeout_timed_out(desk: Desk) -> None:
+    claimed = await desk.begin(timeout=0.05)
+
+    await attempted(desk, claimed, suppressing)
+
+    row = await desk.row(claimed)
+    assert (row["status"], row["error_message"]) == ("timed_out", "took longer than 0.05 s")
+
+
+async def test_a_body_that_suppresses_its_cancellation_hands_its_run_back(desk: Desk) -> None:
+    claimed = await desk.begin()
+    leases = desk.leases()
+
+    async def attempt() -> AttemptOutcome:
+        async with attempts.attempt(leases, claimed) as outcome:
+            await suppressing(outcome)
+        return outcome
+
+    task = asyncio.create_task(attempt())
+    await until(lambda: bool(leases.held))
+    task.cancel()
+    outcome = await task
+
+    assert outcome.requeued == store.QueuedRun(claimed.run_id, "job", 2)
+    assert await desk.events(claimed) == [("started", 1), ("cancelled", 1)]
+
+
+async def test_an_outcome_waits_for_a_lock_on_its_run(desk: Desk, dsn: str) -> None:
+    claimed = await desk.begin()
+    leases = desk.leases()
+    leases.pool = await open_pool(dsn, size=2, lock_wait=0.05)
+
+    async def attempt() -> None:
+        async with attempts.attempt(leases, claimed) as outcome:
+            outcome.status = RunStatus.SUCCESS
+
+    try:
+        with capture_logs() as logs:
+            async with desk.pool.acquire() as other, other.transaction():
+                await other.execute("SELECT FROM runs FOR UPDATE")
+                recording = asyncio.create_task(attempt())
+                waits = ("postgres.locked", "run.unrecorded")
+                await until(lambda: sum(line["event"] in waits for line in logs) > 6)
+            await recording
+    finally:
+        leases.pool.terminate()
+
+    assert (await desk.row(claimed))["status"] == "success"
+    assert await finished(desk, claimed) == 1
