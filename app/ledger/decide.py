@@ -16,7 +16,7 @@ from app.ledger.stored_schedules import read_policies, read_schedule
 from app.scheduling.policies import Policies
 from app.scheduling.policy import AliveSpan, Decision, DecisionInput, OpenRun, decide
 from app.scheduling.schedule import Schedule
-from app.store.db import LOCKED, UNAVAILABLE, Connection, Pool
+from app.store.db import LOCKED, TRANSIENT, Connection, Pool
 from app.store.runs.run_rows import QueuedRun, cancel_open
 from app.store.schedules import decisions as store
 from app.store.schedules import schedule_rows, trails
@@ -108,7 +108,7 @@ async def decide_due(pool: Pool, due: DueQuery) -> BatchResult:
     """
     try:
         return await _decide_together(pool, due)
-    except UNAVAILABLE:
+    except TRANSIENT:
         raise
     except Exception:  # noqa: BLE001 - logged with its traceback
         _log.exception("batch.undecidable", limit=due.limit)
@@ -121,10 +121,10 @@ async def decide_each(pool: Pool, keys: Sequence[tuple[str, str]], now: datetime
     for version_key, key in keys:
         try:
             batch.queued += await decide_schedule(pool, key, now)
-        except UNAVAILABLE:
-            raise
         except LOCKED as error:  # the next dispatch decides it, as late if the lock lasted
             _log.warning("schedule.locked", schedule=key, error=str(error))
+        except TRANSIENT:
+            raise
         except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
             _note_undecidable(batch, version_key, key, error)
     return batch

@@ -48,7 +48,14 @@ UNAVAILABLE = (OSError, TimeoutError, *CONNECTION_LOST)
 LOCKED = (asyncpg.LockNotAvailableError,)  # another session held a lock for longer than `lock_wait`
 STORAGE_FULL = (asyncpg.DiskFullError, asyncpg.OutOfMemoryError)
 # What an alarm or a heartbeat that failed may try again: logged in one line, without a traceback.
-TRANSIENT = (*UNAVAILABLE, *LOCKED, *STORAGE_FULL, asyncpg.QueryCanceledError)
+TRANSIENT = (
+    *UNAVAILABLE,
+    *LOCKED,
+    *STORAGE_FULL,
+    asyncpg.QueryCanceledError,
+    asyncpg.ReadOnlySQLTransactionError,  # in a failover
+    asyncpg.TransactionRollbackError,  # a deadlock
+)
 INVALID_VALUES = (asyncpg.DataError,)  # a value that the column type cannot store
 MISCONFIGURED = (
     asyncpg.UndefinedTableError,

@@ -1,5 +1,6 @@
 """Dispatch on a real house: what is due is decided, told, told again, and let in."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from app.ledger.edit import DeclaredSchedule
 from app.queue import org_queue
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store.db import Pool
+from app.store.db import TRANSIENT, Pool, open_pool
 from tests import worker_harness
 from tests.dispatch import orgs
 from workers import sweep
@@ -148,3 +149,28 @@ async def test_a_schedule_edited_while_it_is_due_is_decided_by_one_wording_only(
 async def aged(pool: Pool) -> None:
     """As if all runs had been queued a while ago."""
     await pool.execute("UPDATE runs SET queued_at = queued_at - interval '1 minute'")
+
+
+@pytest.mark.parametrize("count", [0, 3], ids=["a job", "collections"])
+async def test_what_cannot_be_written_for_a_moment_is_decided_by_the_next_dispatch(
+    house: WorkerContext, ctx: dict[str, Any], dsn: str, count: int
+) -> None:
+    await due_now(house, count)
+    if count == 0:
+        job = DeclaredSchedule("job", "job", EACH_MINUTE, CALM)
+        await edit.edit(house.pool, job, house.clock() - timedelta(minutes=2))
+    ctx["known_jobs"] = [COLLECTION_TASK, "job"]
+    own, house.control = house.control, await open_pool(dsn, size=1)
+    try:
+        await house.control.execute("SET default_transaction_read_only = on")
+        with suppress(*TRANSIENT):
+            await dispatch(ctx)
+        undecided = await statuses(house.pool)
+        await house.control.execute("SET default_transaction_read_only = off")
+        await dispatch(ctx)
+    finally:
+        house.control.terminate()
+        house.control = own
+
+    assert undecided == {}
+    assert await statuses(house.pool) == {("queued", 1): max(count, 1)}
