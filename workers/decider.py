@@ -72,6 +72,7 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
         ctx: dict[str, Any] = {
             "context": Deciding(pool, redis, clock),
             "known_jobs": order.known_jobs,
+            "lease_seconds": settings.lease_seconds,
             "turn": DispatchState(),
             "remembered": remembered,
             "health": health,

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -175,6 +175,42 @@ async def test_of_runs_that_lose_their_worker_together_none_loses_an_attempt(des
     rows = [await desk.row(run) for run in together]
     assert (len(again), lost) == (3, [])
     assert {(row["status"], row["losses"], row["suspicions"]) for row in rows} == {("queued", 0, 1)}
+
+
+@pytest.mark.parametrize(("runs", "apart"), [(3, 2.0), (501, 0.0)], ids=["apart", "many"])
+async def test_runs_that_lose_their_worker_are_judged_together(
+    desk: Desk, runs: int, apart: float
+) -> None:
+    together: list[ClaimedRun] = []
+    for _ in range(runs):
+        together.append(await desk.begin(max_attempts=1))
+        desk.clock.pass_by(seconds=apart)
+    desk.clock.pass_by(seconds=LEASE - 3 * apart)
+    taken: list[UUID] = []
+
+    for _ in range(3):
+        desk.clock.pass_by(seconds=LEASE / 6)
+        again, lost = await run_rows.requeue_expired(desk.pool, desk.clock(), LEASE)
+        assert lost == []
+        taken += [run.run_id for run in again]
+
+    assert sorted(taken) == sorted(run.run_id for run in together)
+    assert await desk.pool.fetch("SELECT DISTINCT losses, suspicions FROM runs") == [(0, 1)]
+
+
+async def test_a_run_that_its_living_worker_has_given_up_does_not_wait_for_the_others(
+    desk: Desk,
+) -> None:
+    given_up, other = [await desk.begin() for _ in range(2)]
+    for _ in range(3):
+        desk.clock.pass_by(seconds=LEASE / 3)
+        held = [(other.run_id, other.epoch)]
+        await run_rows.renew(desk.pool, held, desk.clock(), LEASE)
+    desk.clock.pass_by(seconds=LEASE / 4)
+
+    (again,), lost = await run_rows.requeue_expired(desk.pool, desk.clock(), LEASE)
+
+    assert (again.run_id, lost) == (given_up.run_id, [])
 
 
 async def test_a_suspect_that_dies_alone_has_used_up_its_first_attempt_too(desk: Desk) -> None:

@@ -213,12 +213,16 @@ SELECT execution_id, job, attempt FROM back
 
 # SKIP LOCKED: concurrent sweeps share the work instead of waiting for each other.
 # A run that was its worker's only one has caused the death, or may have: the attempt counts. Of
-# several, any may have: each is suspected, and none has lost an attempt.
+# several, any may have: each is suspected, and none has lost an attempt. Those that it claimed after
+# its last heartbeat expire later, within a third of a lease: all are judged together after that.
 REQUEUE_EXPIRED = """
 WITH found AS (
-  SELECT execution_id, worker, losses, suspicions, max_attempts FROM runs
+  SELECT execution_id, worker, losses, suspicions, max_attempts FROM runs r
   WHERE status = 'running' AND lease_expires_at < $1
-  ORDER BY lease_expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    AND NOT EXISTS (
+      SELECT FROM runs o WHERE o.worker = r.worker AND o.status = 'running'
+        AND o.lease_expires_at BETWEEN $1 AND $1 + $2::float8 / 2 * interval '1 second')
+  FOR UPDATE SKIP LOCKED
 ), judged AS (
   SELECT f.*, (SELECT count(*) FROM runs o
                WHERE o.worker = f.worker AND o.status = 'running'
@@ -446,10 +450,13 @@ async def defer(
 
 
 async def requeue_expired(
-    pool: Pool, now: datetime, limit: int = 500
+    pool: Pool, now: datetime, lease: float = 15.0
 ) -> tuple[list[QueuedRun], list[UUID]]:
-    """Handle runs with expired leases; returns those queued again, and those out of attempts."""
-    rows = await pool.fetch(REQUEUE_EXPIRED, now, limit)
+    """Handle runs with expired leases; returns those queued again, and those out of attempts.
+
+    `lease`: seconds of a lease.
+    """
+    rows = await pool.fetch(REQUEUE_EXPIRED, now, lease)
     again = [QueuedRun(*row[:3]) for row in rows if row["status"] == RunStatus.QUEUED]
     return again, [row[0] for row in rows if row["status"] == RunStatus.LOST]
 
