@@ -325,7 +325,10 @@ async def test_an_old_attempt_that_ends_leaves_the_lease_of_the_new_one(desk: De
     await second
 
 
-async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(desk: Desk) -> None:
+@pytest.mark.parametrize("manual", [False, True], ids=["ticks", "a run by hand and a tick"])
+async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(
+    desk: Desk, manual: bool
+) -> None:
     first, second = await desk.ask(), await desk.ask()
     schedule = await desk.pool.fetchval(
         "INSERT INTO schedules (key, job, spec, policies, version, effective_from, enabled,"
@@ -335,12 +338,18 @@ async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(de
     )
     for minute, run_id in enumerate((first, second)):
         await desk.pool.execute(
-            "UPDATE runs SET schedule_id = $1, scheduled_for = $2 WHERE execution_id = $3",
+            "UPDATE runs SET schedule_id = $1, scheduled_for = $2, created_at = $2"
+            " WHERE execution_id = $3",
             schedule,
             NOON + timedelta(minutes=minute),
             run_id,
         )
+    if manual:
+        await desk.pool.execute(
+            "UPDATE runs SET scheduled_for = NULL WHERE execution_id = $1", first
+        )
 
+    waiting = await run_rows.queued_runs(desk.pool, NOON + timedelta(hours=1))
     early = await desk.claim(second)
     claimed = await desk.claim(first)
     beside = await desk.claim(second)
@@ -348,6 +357,7 @@ async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(de
     await run_rows.finish(desk.pool, claimed, success(desk))
     after = await desk.claim(second)
 
+    assert [run.run_id for run in waiting] == [first]
     assert early is None
     assert beside is None
     assert after is not None

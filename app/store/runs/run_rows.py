@@ -109,7 +109,8 @@ WITH claimed AS (
       WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
         AND o.execution_id <> runs.execution_id
         AND (o.status = 'running'
-             OR (o.status = 'queued' AND o.scheduled_for < runs.scheduled_for)))
+             OR (o.status = 'queued' AND coalesce(o.scheduled_for, o.created_at)
+                                         < coalesce(runs.scheduled_for, runs.created_at))))
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
             scheduled_for, trigger, started_at, requested_by, deferrals, org_id, retries
 ), logged AS (
@@ -213,8 +214,8 @@ SELECT execution_id, job, attempt FROM back
 
 # SKIP LOCKED: concurrent sweeps share the work instead of waiting for each other.
 # A run that was its worker's only one has caused the death, or may have: the attempt counts. Of
-# several, any may have: each is suspected, and none has lost an attempt. Those that it claimed after
-# its last heartbeat expire later, within a third of a lease: all are judged together after that.
+# several, any may have: each is suspected, and none has lost an attempt. Those that it claimed
+# after its last heartbeat expire up to a third of a lease later: all are judged together after that.
 REQUEUE_EXPIRED = """
 WITH found AS (
   SELECT execution_id, worker, losses, suspicions, max_attempts FROM runs r
@@ -275,7 +276,8 @@ WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) <
     WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
       AND o.execution_id <> runs.execution_id
       AND (o.status = 'running'
-           OR (o.status = 'queued' AND o.scheduled_for < runs.scheduled_for)))
+           OR (o.status = 'queued' AND coalesce(o.scheduled_for, o.created_at)
+                                       < coalesce(runs.scheduled_for, runs.created_at))))
 ORDER BY queued_at LIMIT $2
 """
 
@@ -290,7 +292,8 @@ WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) <
     WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
       AND o.execution_id <> runs.execution_id
       AND (o.status = 'running'
-           OR (o.status = 'queued' AND o.scheduled_for < runs.scheduled_for)))
+           OR (o.status = 'queued' AND coalesce(o.scheduled_for, o.created_at)
+                                       < coalesce(runs.scheduled_for, runs.created_at))))
 ORDER BY queued_at, execution_id LIMIT $2
 """
 
