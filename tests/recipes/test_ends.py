@@ -192,6 +192,17 @@ def test_what_is_no_page_of_the_list_is_not_its_end(kind: str, middle: str) -> N
     assert set(got.keys) <= {key for number in range(1, PAGES + 1) for key in rows_of(number)}
 
 
+@pytest.mark.parametrize("said", SAYS_ERROR)
+def test_an_error_beside_an_empty_list_is_none_wherever_the_list_is(said: str) -> None:
+    recipe = RECIPE.format(form="json", paging=KINDS["page"], records="data.items", id="id")
+    source = RecipeSource(load(recipe))
+    pages = ['{"data": {"items": [{"id": 1}]}}', '{"data": {"items": [], ' + said + "}}"]
+
+    got = read(source, lambda request: Response(pages[page_number(request) > 1]))
+
+    assert isinstance(got.end, Incomplete), got.end
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("said", SAYS_NOTHING)
 def test_an_empty_list_is_the_end_if_the_page_says_that_all_is_well(kind: str, said: str) -> None:

@@ -20,6 +20,7 @@ from app.core.errors import (
     Schema,
 )
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.core.records import Article, Story
 from app.sources.base import ListingEnd
 from app.sources.sites.asknews import AskNewsNews, AskNewsStories, translate_failure
 from app.sources.sites.asknews_limits import FREE_PLAN_LIMITS, MAX_LIMITS, AskNewsLimits
@@ -319,3 +320,30 @@ def test_a_page_size_below_the_smallest_is_kept_to() -> None:
     driven = drive(site.pages(PART), lambda number: page(4, number if number < 3 else None))
 
     assert [asked(request, "n_articles") for request in driven.requests] == ["4"] * 3
+
+
+def test_a_null_in_a_list_or_a_count_of_nothing_rejects_no_record() -> None:
+    article = {
+        "article_id": "a",
+        "article_url": "https://news.test/a",
+        "title": "t",
+        "pub_date": "2026-09-05T10:15:00Z",
+        "keywords": ["ai", None],
+        "classification": [None, "Technology"],
+        "entities": {"Person": [None], "Organization": ["OpenAI", None]},
+    }
+    story = {
+        "uuid": "s",
+        "updated_ts": 1788609600,
+        "keywords": [None, "ai"],
+        "languages": {"en": 3, "fr": None},
+    }
+
+    (read,) = AskNewsNews(URL).parse(raw({"as_dicts": [article]}))
+    (told,) = AskNewsStories(URL).parse(raw({"stories": [story]}))
+
+    assert isinstance(read, Article)
+    assert (read.keywords, read.categories) == (("ai",), ("Technology",))
+    assert read.entities == {"Organization": ("OpenAI",)}
+    assert isinstance(told, Story)
+    assert (told.keywords, told.languages) == (("ai",), {"en": 3})

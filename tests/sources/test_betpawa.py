@@ -77,7 +77,15 @@ def test_paging_ends_at_the_first_page_without_events(end: str) -> None:
 
 @pytest.mark.parametrize(
     "middle",
-    ['{"responses": [{"error": "timeout"}]}', '{"responses": [7]}', '{"error": "x"}', "[]"],
+    [
+        '{"responses": [{"error": "timeout"}]}',
+        '{"responses": [{"responses": [], "error": "timeout"}]}',
+        '{"responses": [{"responses": null, "errors": ["timeout"]}]}',
+        '{"responses": [], "error": {"code": "TIMEOUT"}}',
+        '{"responses": [7]}',
+        '{"error": "x"}',
+        "[]",
+    ],
 )
 def test_a_page_without_the_list_is_not_the_end(middle: str) -> None:
     pages = [FULL, middle]
@@ -177,3 +185,18 @@ def test_a_price_that_is_blanked_while_suspended_is_kept_as_suspended() -> None:
     assert [(price.outcome, price.price, price.active) for price in record.prices] == [
         ("home", None, False)
     ]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"marketType": {"id": None}, "row": []},
+        {"marketType": {"id": "3743"}, "row": [{"prices": [{"typeId": None, "odds": 2}]}]},
+    ],
+)
+def test_what_is_null_in_one_market_costs_no_other_price(odd: dict[str, Any]) -> None:
+    page = saved("betpawa/v4.json")
+    as_saved = list(SITE.parse(raw(page)))
+    page["responses"][0]["responses"][0]["markets"].append(odd)
+
+    assert list(SITE.parse(raw(page))) == as_saved

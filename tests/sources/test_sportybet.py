@@ -203,3 +203,30 @@ def test_what_is_banned_is_not_offered(banned: str) -> None:
 
     assert first.prices == ()
     assert other.prices
+
+
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [("outcome", "isActive"), ("market", "status"), ("market", "banned"), ("event", "banned")],
+)
+def test_a_flag_that_is_null_is_as_one_that_is_absent(of: str, name: str) -> None:
+    page = saved("sportybet/upcoming.json")
+    event = page["data"]["tournaments"][0]["events"][0]
+    market = event["markets"][0]
+    holder = {"event": event, "market": market, "outcome": market["outcomes"][0]}[of]
+    del holder[name]
+    without = list(SITE.parse(raw(page)))
+    holder[name] = None
+
+    assert list(SITE.parse(raw(page))) == without
+
+
+@pytest.mark.parametrize(
+    "odd", [{"id": None, "outcomes": []}, {"id": "1", "outcomes": [{"id": None}]}]
+)
+def test_what_is_null_in_one_market_costs_no_other_price(odd: dict[str, Any]) -> None:
+    page = saved("sportybet/upcoming.json")
+    as_saved = list(SITE.parse(raw(page)))
+    page["data"]["tournaments"][0]["events"][0]["markets"].append(odd)
+
+    assert list(SITE.parse(raw(page))) == as_saved

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
@@ -16,6 +16,7 @@ from app.sources import jsontext
 from app.sources.feeds import encoding
 from app.sources.recipes.exact_jmespath import evaluate
 from app.sources.recipes.model import Recipe
+from app.sources.stated_errors import stated_error
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[-?[0-9]{1,6}\])*")
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(-?[0-9]+)\]")
@@ -56,13 +57,24 @@ class JsonPage:
         """Return whether a list, or an object in its place, was found."""
         value = self._found()
         if isinstance(value, dict | list):
-            error = stated_error(self._document, value) if value is not self._document else None
-            return ListPlace(absent=error, single=isinstance(value, dict))
+            stated = (stated_error(holder, value) for holder in self._holders(value))
+            return ListPlace(
+                absent=next(filter(None, stated), None), single=isinstance(value, dict)
+            )
         return ListPlace(absent=f"extract.records finds {_type_name(value)} instead of a list")
 
     def _found(self) -> Any:
         expression = self._recipe.extract.records
         return self._document if expression is None else search(expression, self._document)
+
+    def _holders(self, found: Any) -> Iterator[Any]:
+        """Yield the objects that the list is in, from the document inwards, as far as known."""
+        keys = _keys(self._recipe.extract.records or "@") or ()
+        holder = self._document
+        for key in keys or ("",):
+            if holder is not found:
+                yield holder
+            holder = _member(holder, key)
 
     def explode(self, record: Any) -> list[Any]:
         """Return one row for each member that `extract.explode` finds in `record`."""
@@ -139,56 +151,6 @@ def search(expression: str, value: Any) -> Any:
 def is_true(value: Any) -> bool:
     """Return whether JMESPath counts a value as true: zero is, null and what is empty are not."""
     return value is not None and value is not False and value not in ("", [], {})
-
-
-def stated_error(document: Any, found: Any) -> str | None:
-    """Return how a document says that it is an error and no page of the list, or None.
-
-    `found`: the list in it. If it has records, only `errors` is one, as GraphQL and JSON:API have
-    it: a list of objects with a message.
-    """
-    members = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-    for name, value in members.items():
-        if value is found:
-            continue
-        known = name.lower().replace("_", "")
-        if known == "errors" and _are_messages(value):
-            return f"the page has {name}: {_shown(value)}"
-        if not found and known in _SAYS_ERROR and _SAYS_ERROR[known](value):
-            return f"the list is empty, and the page has {name}: {_shown(value)}"
-    return None
-
-
-def _are_messages(value: Any) -> bool:
-    members = cast("list[Any]", value) if isinstance(value, list) else []
-    return bool(members) and all(isinstance(m, dict) and "message" in m for m in members)
-
-
-def _is_error(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() not in ("", "0", "false", "no", "none", "null", "ok")
-    return value is True or (isinstance(value, dict | list) and value not in ([], {}))
-
-
-def _is_error_status(value: Any) -> bool:
-    text = str(value).strip().lower()
-    return text in ("error", "fail", "failed", "failure") or bool(_ERROR_STATUS.fullmatch(text))
-
-
-def _is_no_success(value: Any) -> bool:
-    return str(value).strip().lower() in ("false", "0", "no")
-
-
-_ERROR_STATUS = re.compile("[45][0-9]{2}")
-_SAYS_ERROR = {
-    **dict.fromkeys(("error", "errors", "errormessage", "exception", "fault"), _is_error),
-    **dict.fromkeys(("status", "statuscode", "code", "httpstatus"), _is_error_status),
-    **dict.fromkeys(("success", "ok", "succeeded", "issuccess"), _is_no_success),
-}
-
-
-def _shown(value: Any) -> str:
-    return encode(value).decode(errors="replace")[:200]
 
 
 def _member(value: Any, key: str | int) -> Any:

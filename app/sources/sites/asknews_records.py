@@ -19,6 +19,9 @@ _MAX_ARTICLES = 2**31 - 1
 _MAX_FAULTS = 5
 
 
+_Texts = list[str | None] | None
+
+
 class _Article(msgspec.Struct):
     pub_date: str
     article_id: str | None = None
@@ -31,19 +34,19 @@ class _Article(msgspec.Struct):
     language: str | None = None
     country: str | None = None
     sentiment: float | None = None
-    classification: list[str] | str | None = None
-    keywords: list[str] | None = None
-    entities: dict[str, list[str] | None] | None = None
+    classification: _Texts | str = None
+    keywords: _Texts = None
+    entities: dict[str, _Texts] | None = None
 
 
 class _Story(msgspec.Struct):
     uuid: str
     updated_ts: float
     topic: str | None = None
-    categories: list[str] | None = None
-    keywords: list[str] | None = None
-    languages: dict[str, float] | None = None
-    countries: dict[str, float] | None = None
+    categories: _Texts = None
+    keywords: _Texts = None
+    languages: dict[str, float | None] | None = None
+    countries: dict[str, float | None] | None = None
     sentiment: list[float | None] | None = None
     sentiment_timestamps: list[float | None] | None = None
     updates: list[msgspec.Raw] | None = None
@@ -129,12 +132,12 @@ def _checked_sentiment(value: float) -> float:
     return value
 
 
-def _as_tuple(value: list[str] | str | None) -> tuple[str, ...]:
+def _as_tuple(value: _Texts | str) -> tuple[str, ...]:
     given = [value] if isinstance(value, str) else value or []
     return tuple(dict.fromkeys(text for text in map(odds.clean_text, given) if text))
 
 
-def _entities_by_kind(entities: Mapping[str, list[str] | None]) -> dict[str, tuple[str, ...]]:
+def _entities_by_kind(entities: Mapping[str, _Texts]) -> dict[str, tuple[str, ...]]:
     named = {odds.clean_text(kind): _as_tuple(names) for kind, names in entities.items()}
     return {kind: names for kind, names in named.items() if kind and names}
 
@@ -166,9 +169,11 @@ def _read_story(wire: _Story, entity: str, faults: list[str]) -> Story:
     )
 
 
-def _counted(counts: Mapping[str, float]) -> dict[str, int]:
+def _counted(counts: Mapping[str, float | None]) -> dict[str, int]:
     return {
-        odds.clean_text(name): round(between(0, n, _MAX_ARTICLES)) for name, n in counts.items()
+        odds.clean_text(name): round(between(0, n, _MAX_ARTICLES))
+        for name, n in counts.items()
+        if n is not None
     }
 
 

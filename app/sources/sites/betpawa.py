@@ -18,7 +18,7 @@ Facts about the site:
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -29,6 +29,7 @@ from app.core.records import OddsEvent, Record
 from app.sources.base import ListingEnd
 from app.sources.sites import odds
 from app.sources.sites.odds import JSON_NULL
+from app.sources.stated_errors import stated_error
 
 NAME = "betpawa"
 LIMITS = HostLimits(rate=2, burst=4, concurrency=2)
@@ -64,7 +65,7 @@ class _Wire(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Price(_Wire):
-    type_id: str | int = ""
+    type_id: str | int | None = None
     odds: msgspec.Raw = JSON_NULL
     price: msgspec.Raw = JSON_NULL
     handicap: msgspec.Raw = JSON_NULL
@@ -83,7 +84,7 @@ class _Row(_Wire):
 
 
 class _MarketType(_Wire):
-    id: str | int = ""
+    id: str | int | None = None
 
 
 class _Market(_Wire):
@@ -127,6 +128,7 @@ class _Page(_Wire):
 
 _page = msgspec.json.Decoder(_Page)
 _answer = msgspec.json.Decoder(_Answer)
+_any_page = msgspec.json.Decoder(dict[str, Any])
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _event = msgspec.json.Decoder(_Event)
 
@@ -200,12 +202,24 @@ def _events(raw: RawPage) -> list[msgspec.Raw]:
     page = odds.decode(raw, _page)
     if page.responses is not None and all(map(_is_list, page.responses)):
         answers = [odds.decode_part(raw, answer, _answer) for answer in page.responses]
-        return [event for answer in answers for event in answer.responses or ()]
+        events = [event for answer in answers for event in answer.responses or ()]
+        if not events:
+            _check_no_error(raw)
+        return events
     if page.id is None:
         raise Schema(
             "the response contains neither a page nor an event", status=raw.status, url=raw.url
         )
     return [msgspec.Raw(raw.body)]
+
+
+def _check_no_error(raw: RawPage) -> None:
+    """Raise Schema if a page without events states an error: it is not the end of the list."""
+    page = odds.decode(raw, _any_page)
+    answers = cast("Sequence[object]", page["responses"])
+    for stated in (stated_error(part, None) for part in (page, *answers)):
+        if stated is not None:
+            raise Schema(stated, status=raw.status, url=raw.url)
 
 
 def _is_list(answer: msgspec.Raw) -> bool:

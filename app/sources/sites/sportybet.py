@@ -67,13 +67,13 @@ class _Wire(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Outcome(_Wire):
-    id: str | int = ""
+    id: str | int | None = None
     odds: msgspec.Raw = JSON_NULL
-    is_active: int | bool = 1
+    is_active: int | bool | None = 1
 
 
 class _Market(_Wire):
-    id: str | int = ""
+    id: str | int | None = None
     specifier: str | None = None
     status: int | None = 0
     banned: bool | None = False
@@ -277,5 +277,5 @@ def _add(market: _Market, line: Decimal | None, prices: odds.Prices) -> None:
     for outcome in market.outcomes or ():
         pick = picks.get(str(outcome.id))
         if pick is not None:
-            active = not market.status and outcome.is_active == 1
+            active = not market.status and outcome.is_active in (1, None)
             prices.add(pick, line, bytes(outcome.odds), active)
