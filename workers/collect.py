@@ -208,8 +208,9 @@ class Collector:
         keys = frozenset(self._group.record_key(record) for record in accepted)
         # A record that was stored with a part of it rejected has one key and counts once.
         names = (r.record_id or f"#{page.raw.page}:{n}" for n, r in enumerate(rejected))
-        timestamps = self._writer.expectations.timestamp_field
-        measured = await parse.off_loop(len(page.raw.body), coverage.measure, accepted, timestamps)
+        expected = self._writer.expectations
+        timestamps = (expected.timestamp_field, expected.future_after(page.raw.fetched_at))
+        measured = await parse.off_loop(len(page.raw.body), coverage.measure, accepted, *timestamps)
         content = page.stored_as(keys, frozenset(names), len(rejected))
         content = replace(content, coverage=measured)
         packed = await self._pages.compressed(page)

@@ -11,18 +11,21 @@ from app.core.enums import Market
 from app.core.records import Item, OddsEvent, Record, Rejected
 
 _MOST_FIELDS = 200
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """The number of rows, and for each field the number of rows in which it is empty.
 
-    `newest`: the latest instant in the field that was asked for.
+    `newest`: the latest instant in the field that was asked for, without those of the future.
+    `future`: whether there are such.
     """
 
     rows: int = 0
     empty: Mapping[str, int] = field(default_factory=dict[str, int])
     newest: datetime | None = None
+    future: bool = False
 
     def merge(self, other: "Coverage") -> "Coverage":
         """Return the sum of both. A field missing from one of them counts as empty there."""
@@ -34,7 +37,7 @@ class Coverage:
             for name in names[:_MOST_FIELDS]
         }
         newest = max(filter(None, (self.newest, other.newest)), default=None)
-        return Coverage(self.rows + other.rows, empty, newest)
+        return Coverage(self.rows + other.rows, empty, newest, self.future or other.future)
 
     def filled_share(self, name: str) -> float | None:
         """Return the share of rows in which the field is not empty; None without rows."""
@@ -43,12 +46,14 @@ class Coverage:
         return 1 - self.empty.get(name, self.rows) / self.rows
 
 
-def measure(records: Iterable[Record], instant: str | None = None) -> Coverage:
+def measure(
+    records: Iterable[Record], instant: str | None = None, until: datetime = _LATEST
+) -> Coverage:
     """Count empty values: null, empty text, no members. `instant`: the field to find the newest of.
 
-    Rejected records are not counted.
+    `until`: what is after it is of the future. Rejected records are not counted.
     """
-    rows, filled, newest = 0, Counter[str](), None
+    rows, filled, newest, future = 0, Counter[str](), None, False
     names = dict[str, None]()
     for record in records:
         if isinstance(record, Rejected):
@@ -58,21 +63,26 @@ def measure(records: Iterable[Record], instant: str | None = None) -> Coverage:
         names.update(dict.fromkeys(values))
         filled.update(name for name, value in values.items() if _is_filled(value))
         at = _instant(values.get(instant)) if instant else None
-        newest = max(filter(None, (newest, at)), default=None)
-    return Coverage(rows, {name: rows - filled[name] for name in [*names][:_MOST_FIELDS]}, newest)
+        future = future or (at is not None and at > until)
+        if at is not None and at <= until:
+            newest = at if newest is None else max(newest, at)
+    empty = {name: rows - filled[name] for name in [*names][:_MOST_FIELDS]}
+    return Coverage(rows, empty, newest, future)
 
 
 def to_json(coverage: Coverage) -> dict[str, Any]:
     """Return the coverage as JSON values."""
     newest = coverage.newest and coverage.newest.isoformat()
-    return {"rows": coverage.rows, "empty": dict(coverage.empty), "newest": newest}
+    future = {"future": True} if coverage.future else {}
+    return {"rows": coverage.rows, "empty": dict(coverage.empty), "newest": newest, **future}
 
 
 def from_json(stored: Mapping[str, Any] | None) -> Coverage:
     """Read what `to_json` returned; None gives an empty coverage."""
     if not stored:
         return Coverage()
-    return Coverage(stored["rows"], stored["empty"], _instant(stored["newest"]))
+    newest = _instant(stored["newest"])
+    return Coverage(stored["rows"], stored["empty"], newest, stored.get("future", False))
 
 
 @cache

@@ -18,6 +18,7 @@ MIN_HISTORY_RUNS = 3  # earlier runs needed to compare at all
 SMALL_SAMPLE_ROWS = 10  # below this, a field is judged only if it is empty in every row
 MIN_BASELINE_SHARE = 0.2  # share of baseline rows that must have a field for it to be judged
 MIN_SMALL_SAMPLE_SHARE = 0.9  # the same, with fewer than FEW_ROWS rows
+_LONGEST_AGE = timedelta(days=36_500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class Expectations:
     max_rejected_share: float | None = None
     timestamp_field: str | None = None
     max_age: timedelta | None = None
+
+    def future_after(self, now: datetime) -> datetime:
+        """Return the instant after which a timestamp is of the future, and says nothing of age."""
+        return now + min(self.max_age or _LONGEST_AGE, _LONGEST_AGE)
 
 
 NO_EXPECTATIONS = Expectations(max_field_drop=None)
@@ -143,6 +148,8 @@ def _fresh(found: SourceResult, expected: Expectations, now: datetime) -> Sequen
     newest = found.coverage.newest
     if expected.timestamp_field is None or expected.max_age is None or not found.coverage.rows:
         return ()
+    if newest is None and found.coverage.future:
+        return ()  # a list of what is to come
     if newest is not None and now - newest <= expected.max_age:
         return ()
     age = (

@@ -138,6 +138,32 @@ def test_an_instant_that_cannot_be_expressed_in_utc_is_not_the_newest() -> None:
     assert measure(rows, "at").newest == datetime(1, 12, 31, 23, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_one_record_of_the_future_does_not_make_stale_ones_fresh(apart: bool) -> None:
+    fresh = Expectations(timestamp_field="at", max_age=timedelta(hours=24))
+    stale = Item("s", "1", {"at": "2026-09-02T04:00:00Z"})
+    mistaken = Item("s", "2", {"at": "2062-09-02T04:00:00Z"})
+    pages = [[stale], [mistaken]] if apart else [[stale, mistaken]]
+
+    merged = Coverage()
+    for page in pages:
+        merged = merged.merge(measure(page, "at", NOW + timedelta(hours=24)))
+
+    assert from_json(to_json(merged)) == merged
+    assert words(check(SourceResult(2, 0, merged), [], fresh, NOW)) == [
+        "the newest is 3.3 days old; at is expected within 24.0 h"
+    ]
+
+
+def test_records_that_are_all_of_the_future_are_not_stale() -> None:
+    fresh = Expectations(timestamp_field="kickoff", max_age=timedelta(hours=1))
+    rows = [Item("s", "1", {"kickoff": "2026-09-09T12:00:00Z"})]
+
+    coverage = measure(rows, "kickoff", NOW + timedelta(hours=1))
+
+    assert check(SourceResult(1, 0, coverage), [], fresh, NOW) == ()
+
+
 def test_what_is_counted_apart_adds_up() -> None:
     rows = [
         Item("s", str(n), {"a": n % 2 or None, **({"b": 1} if n > 5 else {})}) for n in range(9)

@@ -80,6 +80,19 @@ async def test_what_a_recipe_expects_is_held_to_from_its_first_run(
     assert row["stats"]["breach"] == "drift"
 
 
+async def test_one_row_dated_in_the_future_does_not_make_the_others_fresh(
+    kitchen: WorkerContext, folder: Path, shop: Shop
+) -> None:
+    expect = '[expect]\nfresh = { field = "at", within = "1h" }\n'
+    write(folder, "shop", WARES.format(base=shop.base) + expect)
+    shop.wares[0] = ware(1, at="2062-11-20T10:00:00Z")
+
+    row = await run(kitchen)
+
+    assert row["stats"]["breach"] == "stale_data"
+    assert "the newest is" in row["error_message"]
+
+
 async def test_rows_that_are_all_refused_are_drift_from_the_first_run(
     kitchen: WorkerContext, folder: Path, shop: Shop
 ) -> None:
