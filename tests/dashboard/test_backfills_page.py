@@ -7,6 +7,7 @@ from arq.connections import ArqRedis
 
 from app.core.enums import Scope
 from app.ledger import backfill
+from app.web.dashboard import backfills_page
 from tests.dashboard.fixtures import BAD, GOOD, STEP, Scene
 from tests.dashboard.server import Site, csrf
 
@@ -92,3 +93,26 @@ async def test_the_number_of_runs_at_the_same_time_is_bounded(
         page = (await operator.get("/jobs/a/backfill", params=span | {"concurrency": runs})).text
 
     assert "1 to 100" in page
+
+
+async def test_backfills_of_collections_take_no_place_in_the_list(site: Site, scene: Scene) -> None:
+    await scene.job("a", [BAD] * 3)
+    await scene.job("collection:x", [BAD] * 3)
+    await site.token(Scope.READ, "Acme")
+    await scene.pool.execute(
+        "UPDATE schedules SET org_id = (SELECT id FROM organizations WHERE name = 'Acme')"
+        " WHERE key = 'collection:x'"
+    )
+    add = (
+        "INSERT INTO backfills (id, schedule_id, name, since, until, total, params, requested_by,"
+        " created_at, ticks, concurrency) SELECT gen_random_uuid(), s.id, 'n' || n, now(), now(),"
+        " 1, '{}', 'ada', now() - n * interval '1 minute', '{}', 1"
+        " FROM schedules s, generate_series(0, $2) n WHERE s.key = $1"
+    )
+    await scene.pool.execute(add, "collection:x", backfills_page.SHOWN)
+    await scene.pool.execute(add, "a", backfills_page.SHOWN)
+    async with site.signed_in(Scope.READ) as reader:
+        page = (await reader.get("/backfills")).text
+
+    assert page.count('aria-label="Ended runs of a"') == backfills_page.SHOWN
+    assert f"The newest {backfills_page.SHOWN} are shown" in page

@@ -47,14 +47,16 @@ SELECT b.completed_at, b.stopped_by, b.fed,
 FROM backfills b WHERE b.id = $1
 """
 
-# The limit applies before the join, so that only the runs of the backfills shown are counted.
+# The newest backfills of the operator's jobs. The limit comes before the counts, so that only the
+# runs of those shown are counted, and after the owner: those of collections take no place.
 RECENT = """
-SELECT b.id, s.key AS job, b.name, b.since, b.until, b.requested_by, b.reason, b.created_at,
+SELECT b.id, b.job, b.name, b.since, b.until, b.requested_by, b.reason, b.created_at,
        b.completed_at, b.stopped_by, b.fed, cardinality(b.ticks) AS total,
        r.ended, r.failed, r.open
-FROM (SELECT * FROM backfills WHERE $2::uuid IS NULL OR id = $2
-      ORDER BY created_at DESC LIMIT $1) b
-JOIN schedules s ON s.id = b.schedule_id AND s.org_id IS NULL
+FROM (SELECT f.*, s.key AS job
+      FROM backfills f JOIN schedules s ON s.id = f.schedule_id AND s.org_id IS NULL
+      WHERE $2::uuid IS NULL OR f.id = $2
+      ORDER BY f.created_at DESC LIMIT $1) b
 CROSS JOIN LATERAL (
   SELECT count(*) FILTER (WHERE status NOT IN ('queued', 'running')) AS ended,
          count(*) FILTER (WHERE status NOT IN ('queued', 'running', 'success')) AS failed,

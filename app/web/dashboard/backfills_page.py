@@ -37,10 +37,11 @@ async def backfills(request: Request, user: SessionUser) -> Response:
     """The newest backfills of the operator's jobs, and how far they are."""
     try:
         async with transaction(web_context(request).pool, user.org_id) as connection:
-            rows = await store.recent(connection, SHOWN)
+            rows = await store.recent(connection, SHOWN + 1)
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    return html_response(page("backfills.html", user=user, section="runs", backfills=rows))
+    values: dict[str, Any] = {"backfills": rows[:SHOWN], "more": len(rows) > SHOWN}
+    return html_response(page("backfills.html", user=user, section="runs", **values))
 
 
 async def plan(request: Request, user: SessionUser) -> Response:
