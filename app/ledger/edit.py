@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.core import log
 from app.core.enums import VersionReason
-from app.core.errors import BadSchedule, UnknownJob
+from app.core.errors import BadSchedule, UnknownJob, WrongState
 from app.core.zone_data import same_data
 from app.ledger.decide import decide_all
 from app.ledger.outcomes import unreadable_decision
@@ -302,7 +302,7 @@ async def pause(
     """Pause a schedule from `now` on; its ticks are recorded `skipped(paused)`.
 
     It is resumed by `resume`, or at `until`. Records who did it. Returns the runs of ticks due
-    before `now`. Raises UnknownJob if there is no such schedule.
+    before `now`. Raises UnknownJob if there is no such schedule, and WrongState if it is retired.
     """
     async with pool.acquire() as connection, connection.transaction():
         queued = await pause_in(
@@ -369,6 +369,8 @@ async def _set_pause(
     state = await schedule_rows.lock(connection, key)
     if state is None:
         raise UnknownJob(f"there is no schedule {key!r}")
+    if state.retired_at is not None and pause_ is not None:
+        raise WrongState(f"{key} is retired, so it has no ticks that could be skipped")
     try:
         await decide_all(connection, state, now, queued)
     except BadSchedule as error:  # its ticks are held either way

@@ -59,7 +59,7 @@ class Steering:
     async def pause(self, key: str, act: Act, until: datetime | None = None) -> list[QueuedRun]:
         """Pause a schedule, until then or until it is resumed; returns runs that were due before.
 
-        Raises UnknownJob, and InvalidValue if `until` is in the past.
+        Raises UnknownJob, WrongState if it is retired, and InvalidValue if `until` is in the past.
         """
         _check_future(until, act, "until")
         if (owner := owner_of(key)) is not None:

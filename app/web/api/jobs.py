@@ -120,6 +120,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         pause_job,
         JobBody,
         body=JobPause,
+        errors=(409,),
         operator=True,
     ),
     Endpoint(

@@ -79,12 +79,10 @@ def refusals(refused: list[tuple[str, str]], job: str) -> Generator[None]:
         refused.append((job, error.detail))
 
 
-def partly_done(refused: Sequence[tuple[str, str]], total: int) -> HTTPException:
-    """The error that says how many of `total` acts were done, and why the others were not."""
+def partly_done(refused: Sequence[tuple[str, str]], done: int, total: int) -> HTTPException:
+    """The error that says how many of `total` acts were done, and why others were refused."""
     reasons = list(dict.fromkeys(f"{job}: {detail}" for job, detail in refused))[:MAX_REASONS]
-    return HTTPException(
-        HTTPStatus.CONFLICT, f"{total - len(refused)} of {total} are done. {' '.join(reasons)}"
-    )
+    return HTTPException(HTTPStatus.CONFLICT, f"{done} of {total} are done. {' '.join(reasons)}")
 
 
 def _sentence(error: Exception) -> str:
@@ -112,9 +110,8 @@ async def run_now(request: Request, user: SessionUser, form: Form) -> Response:
                 run_form.params_from, context.config, line.key, line.job, form
             )
         wanted = WantedRun(line.key, line.job, params, run_id=run_id_of(form, line.key, params))
-        run_id, queued = await or_open_run(context.steering.run(wanted, act))
-    await context.enqueue(queued)
-    return redirect(f"/runs/{run_id}")
+        requested = await or_open_run(context.steering.run(wanted, act))
+    return await to_run(context, *requested)
 
 
 def run_id_of(form: Form, key: str, params: Mapping[str, Any]) -> UUID:
@@ -132,6 +129,12 @@ async def or_open_run(queue: Awaitable[QueuedRun]) -> tuple[UUID, list[QueuedRun
             raise
         return error.run_id, []
     return queued.run_id, [queued]
+
+
+async def to_run(context: WebContext, run_id: UUID, queued: list[QueuedRun]) -> Response:
+    """Enqueue the new run, and redirect to it, or to the open one if there is no new one."""
+    await context.enqueue(queued)
+    return redirect(f"/runs/{run_id}{'' if queued else '?done=open_run'}")
 
 
 def until_of(form: Form, now: datetime) -> datetime | None:
@@ -168,7 +171,8 @@ async def pause(request: Request, user: SessionUser, form: Form) -> Response:
         line, act = await _line(request, user), await act_of(context, user, note)
         until = until_of(form, act.now)
         if line.paused_at is not None:
-            return _redirect_to_schedule(user, line)
+            same = (line.paused_by, line.paused_note, line.paused_until) == (act.by, note, until)
+            return _redirect_to_schedule(user, line, "paused" if same else "paused_before")
         queued = await context.steering.pause(line.key, act, until)
     await context.enqueue(queued)
     await context.publish_job(line.key)
@@ -182,7 +186,7 @@ async def resume(request: Request, user: SessionUser, _: Form) -> Response:
     with http_errors():
         line, act = await _line(request, user), await act_of(context, user, "")
         if line.paused_at is None:
-            return _redirect_to_schedule(user, line)
+            return _redirect_to_schedule(user, line, "not_paused")
         queued = await context.steering.resume(line.key, act)
     await context.enqueue(queued)
     await context.publish_job(line.key)
@@ -202,9 +206,9 @@ def postgres_unavailable_error() -> HTTPException:
     )
 
 
-def _redirect_to_schedule(user: SessionUser, line: ScheduleSummary, done: str = "") -> Response:
+def _redirect_to_schedule(user: SessionUser, line: ScheduleSummary, done: str) -> Response:
     page = "/collections" if user.org_id is not None else f"/jobs/{quote(line.key, safe='')}"
-    return redirect(f"{page}?done={done}" if done else page)
+    return redirect(f"{page}?done={done}")
 
 
 def redirect(path: str) -> Response:

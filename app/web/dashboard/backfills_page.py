@@ -17,7 +17,7 @@ from app.store.schedules import backfills as store
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
-from app.web.dashboard import actions, page_filters
+from app.web.dashboard import actions, notices, page_filters
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
 from app.web.dashboard.views import (
@@ -40,7 +40,11 @@ async def backfills(request: Request, user: SessionUser) -> Response:
             rows = await store.recent(connection, SHOWN + 1)
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    values: dict[str, Any] = {"backfills": rows[:SHOWN], "more": len(rows) > SHOWN}
+    values: dict[str, Any] = {
+        "backfills": rows[:SHOWN],
+        "more": len(rows) > SHOWN,
+        "notice": notices.notice(request.query_params),
+    }
     return html_response(page("backfills.html", user=user, section="runs", **values))
 
 
@@ -84,7 +88,7 @@ async def start(request: Request, user: SessionUser, form: Form) -> Response:
             await backfill.start(context.pool, planned, now)
     except UNAVAILABLE:
         raise actions.postgres_unavailable_error() from None
-    return actions.redirect("/backfills")
+    return actions.redirect(f"/backfills?done={'backfill' if planned.todo else 'no_backfill'}")
 
 
 async def stop(request: Request, user: SessionUser, form: Form) -> Response:
@@ -98,7 +102,7 @@ async def stop(request: Request, user: SessionUser, form: Form) -> Response:
         raise actions.postgres_unavailable_error() from None
     if not stopped:
         raise HTTPException(409, "This backfill is over.")
-    return actions.redirect("/backfills")
+    return actions.redirect("/backfills?done=stopped")
 
 
 async def _key(request: Request, user: SessionUser) -> str:

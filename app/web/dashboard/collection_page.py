@@ -18,9 +18,10 @@ from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats
 from app.store.tenancy import org_transaction
 from app.web.context import web_context
+from app.web.dashboard import notices
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
-from app.web.dashboard.views import NOTICES, html_response, postgres_unavailable
+from app.web.dashboard.views import html_response, postgres_unavailable
 
 RUNS = 25
 MAX_SHOWN = 20  # collections of one organisation on its page
@@ -53,8 +54,7 @@ async def collection(request: Request, user: SessionUser) -> Response:
         }
         for line in lines
     ]
-    notice = NOTICES.get(request.query_params.get("done", ""), "")
-    values = {"shown": shown, "now": now, "notice": notice}
+    values = {"shown": shown, "now": now, "notice": notices.notice(request.query_params)}
     return html_response(page("collections.html", user=user, section="collections", **values))
 
 

@@ -15,7 +15,7 @@ from app.store.reports.overview import ScheduleSummary
 from app.store.runs.run_rows import QueuedRun
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
-from app.web.dashboard import actions, page_filters
+from app.web.dashboard import actions, notices, page_filters
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
 from app.web.dashboard.views import html_response, postgres_unavailable
@@ -39,7 +39,7 @@ async def jobs(request: Request, user: SessionUser) -> Response:
         "states": STATES,
         "filters": fields,
         "once": str(uuid4()),
-        "done": request.query_params.get("done", "") in ACTIONS,
+        "notice": notices.notice(request.query_params),
     }
     return html_response(page("jobs.html", **values))
 
@@ -59,17 +59,25 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
         async with transaction(context.pool, user.org_id) as connection:
             lines = [line for line in await overview.built_in(connection) if line.key in selected]
         act = await actions.act_of(context, user, reason)
-        refused: list[tuple[str, str]] = []
+        gone = selected.difference(line.key for line in lines)
+        refused = [(key, "There is no such job.") for key in sorted(gone)]
+        done = 0
         for line in lines:
             with actions.refusals(refused, line.key):
-                await context.enqueue(await _act(context, act, form, line))
-                await context.publish_job(line.key)
+                queued = await _act(context, act, form, line)
+                if queued is not None:
+                    done += 1
+                    await context.enqueue(queued)
+                    await context.publish_job(line.key)
     if refused:
-        raise actions.partly_done(refused, len(lines))
-    return actions.redirect(f"/jobs?done={action}")
+        raise actions.partly_done(refused, done, len(selected))
+    return actions.redirect(notices.address("/jobs", action, done, len(selected)))
 
 
-async def _act(context: WebContext, act: Act, form: Form, line: ScheduleSummary) -> list[QueuedRun]:
+async def _act(
+    context: WebContext, act: Act, form: Form, line: ScheduleSummary
+) -> list[QueuedRun] | None:
+    """The runs to enqueue; None if the job is as the action would make it already."""
     state = _state(line)
     if form["action"] == "run":
         run_id = actions.run_id_of(form, line.key, {})
@@ -79,7 +87,7 @@ async def _act(context: WebContext, act: Act, form: Form, line: ScheduleSummary)
         return await context.steering.pause(line.key, act, actions.until_of(form, act.now))
     if form["action"] == "resume" and state == "paused":
         return await context.steering.resume(line.key, act)
-    return []
+    return None
 
 
 def _fields(params: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
-from app.web.dashboard import job_labels, page_filters
+from app.web.dashboard import job_labels, notices, page_filters
 from app.web.dashboard.actions import (
     act_of,
     http_errors,
@@ -25,6 +25,7 @@ from app.web.dashboard.actions import (
     reason_of,
     redirect,
     refusals,
+    to_run,
 )
 from app.web.dashboard.formatting import labelled
 from app.web.dashboard.rendering import page
@@ -57,9 +58,8 @@ async def retry(request: Request, user: SessionUser, form: Form) -> Response:
     with http_errors():
         run = await _run(request, user)
         act = await act_of(context, user, reason_of(form))
-        run_id, queued = await or_open_run(context.steering.retry(run, act, _retry_id(run, form)))
-    await context.enqueue(queued)
-    return redirect(f"/runs/{run_id}")
+        retried = await or_open_run(context.steering.retry(run, act, _retry_id(run, form)))
+    return await to_run(context, *retried)
 
 
 async def several(request: Request, user: SessionUser, form: Form) -> Response:
@@ -78,16 +78,17 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
             async with transaction(context.pool, user.org_id) as connection:
                 labels = await job_labels.labels(connection, user, [run["job"] for run in runs])
             return _confirmation(user, form, runs, len(found) - len(runs), labels, more=more)
-        await _perform(context, user, form, runs)
+        done = await _perform(context, user, form, runs)
     back = form.get("back", "")
-    return redirect(back if back.startswith("/runs") else "/runs")
+    path = back if back.startswith("/runs") else "/runs"
+    return redirect(notices.address(path, action.removesuffix("_all"), done, len(found)))
 
 
-async def _perform(context: WebContext, user: SessionUser, form: Form, runs: list[_RunRow]) -> None:
+async def _perform(context: WebContext, user: SessionUser, form: Form, runs: list[_RunRow]) -> int:
+    """Cancel or retry the runs; returns to how many it was done."""
     act, steering = await act_of(context, user, reason_of(form)), context.steering
     if form["action"].startswith(CANCEL):
-        await steering.cancel(runs, act)
-        return
+        return len(await steering.cancel(runs, act))
     queued: list[QueuedRun] = []
     refused: list[tuple[str, str]] = []
     try:
@@ -99,7 +100,9 @@ async def _perform(context: WebContext, user: SessionUser, form: Form, runs: lis
     if refused:
         async with transaction(context.pool, user.org_id) as connection:
             labels = await job_labels.labels(connection, user, [job for job, _ in refused])
-        raise partly_done([(labelled(job, labels), why) for job, why in refused], len(runs))
+        reasons = [(labelled(job, labels), why) for job, why in refused]
+        raise partly_done(reasons, len(queued), len(runs))
+    return len(queued)
 
 
 def _retry_id(run: _RunRow, form: Form) -> UUID:

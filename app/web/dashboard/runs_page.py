@@ -12,7 +12,7 @@ from app.store.runs import run_pages
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import web_context
-from app.web.dashboard import job_labels, page_filters
+from app.web.dashboard import job_labels, notices, page_filters
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.views import html_response, postgres_unavailable
@@ -42,6 +42,7 @@ async def runs(request: Request, user: SessionUser) -> Response:
         "statuses": list(RunStatus),
         "triggers": list(Trigger),
         "periods": list(page_filters.PERIODS),
+        "notice": notices.notice(request.query_params, "run"),
         **page_filters.page_of_runs(query, found, "/runs"),
     }
     return html_response(page("runs.html", **values))

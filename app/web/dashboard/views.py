@@ -29,7 +29,14 @@ from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.schedules import heartbeats, schedule_edits
 from app.store.tenancy import transaction
 from app.web.context import web_context
-from app.web.dashboard import job_labels, page_filters, rendering, run_form, tick_strip
+from app.web.dashboard import (
+    job_labels,
+    notices,
+    page_filters,
+    rendering,
+    run_form,
+    tick_strip,
+)
 from app.web.dashboard.job_rows import ScheduleData, build_row, summarise_ticks
 from app.web.dashboard.page_filters import EPOCH, RunQuery
 from app.web.dashboard.rendering import page
@@ -43,11 +50,6 @@ UPCOMING = 8
 REJECTED_SHOWN = 50
 EDITS = 10
 LOG_SECONDS = 0.8
-NOTICES = {
-    "run": "Run requested. A worker will start it shortly.",
-    "paused": "Paused. Its ticks are recorded as skipped until it is resumed.",
-    "resumed": "Resumed.",
-}
 
 
 def html_response(html: str, status: int = 200) -> HTMLResponse:
@@ -115,7 +117,7 @@ async def job(request: Request, user: SessionUser) -> Response:
         "edits": edits,
         "collection": None if user.org_id is None else collection_name(key),
         "once": str(uuid4()),
-        "notice": NOTICES.get(request.query_params.get("done", ""), ""),
+        "notice": notices.notice(request.query_params),
         "statuses": list(RunStatus),
         "triggers": list(Trigger),
         **page_filters.page_of_runs(query, runs, f"/jobs/{quote(key, safe='')}"),
@@ -177,6 +179,7 @@ async def run(request: Request, user: SessionUser) -> Response:
         "rejected": rejected,
         "rejected_count": count,
         "once": str(uuid4()),
+        "notice": notices.notice(request.query_params),
         "log": await _log_of(request, run_id),
     }
     return html_response(page("run.html", **values))
