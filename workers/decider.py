@@ -74,6 +74,7 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
             "known_jobs": order.known_jobs,
             "lease_seconds": settings.lease_seconds,
             "turn": DispatchState(),
+            "deciding": set[str](),
             "remembered": remembered,
             "health": health,
         }

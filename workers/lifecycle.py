@@ -97,6 +97,7 @@ def startup(
             lease_seconds=config.lease_seconds,
             known_jobs=jobs.names(),
             turn=DispatchState(),
+            deciding=set[str](),
             remembered=RememberedRows(),
             # Leave one slot to each built-in job: they must not wait for organisations' runs.
             slots=ctx.get("slots", max(1, config.max_jobs - len(registry.SITES))),

@@ -16,7 +16,7 @@ from app.ledger.remembered import RememberedRows
 from app.queue import enqueue
 from app.queue.cron import TRIGGER_TIMEOUT_SECONDS, ScheduleCron, cron_entry
 from app.scheduling.schedule import Schedule
-from app.store.db import TRANSIENT
+from app.store.db import LOCKED, TRANSIENT
 
 Step = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -41,11 +41,20 @@ async def trigger_schedule(ctx: dict[str, Any], key: str, tick_at: datetime) -> 
     if timedelta(0) < lead <= MAX_EARLY_TRIGGER:
         await asyncio.sleep(lead.total_seconds())
     now = max(context.clock(), tick_at) if lead <= MAX_EARLY_TRIGGER else context.clock()
+    deciding: set[str] = ctx.setdefault("deciding", set[str]())
+    if key in deciding:  # it waits for a lock: a dispatch decides this tick, when that is gone
+        return
+    deciding.add(key)
     try:
         queued = await decide_schedule(context.control, key, now, remembered)
     except BadSchedule as error:  # its ticks are held until it is edited
         _log.error("schedule.undecidable", schedule=key, error=str(error))
         queued = []
+    except LOCKED as error:
+        _log.warning("schedule.locked", schedule=key, error=str(error))
+        return
+    finally:
+        deciding.discard(key)
     await enqueue.enqueue_runs(context.control, context.redis, queued)
     if not queued:  # skipped or missed: no run will publish it
         await health_publisher(ctx).publish_job(key)

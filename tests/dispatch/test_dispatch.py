@@ -1,5 +1,6 @@
 """Dispatch on a real house: what is due is decided, told, told again, and let in."""
 
+import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
@@ -17,8 +18,10 @@ from app.scheduling.schedule import Schedule
 from app.store.db import TRANSIENT, Pool, open_pool
 from tests import worker_harness
 from tests.dispatch import orgs
+from tests.wait import until
 from workers import sweep
 from workers.dispatch import dispatch
+from workers.trigger import trigger_schedule
 
 HOUR = timedelta(hours=1)
 CALM = Policies(misfire_grace=HOUR)
@@ -174,3 +177,37 @@ async def test_what_cannot_be_written_for_a_moment_is_decided_by_the_next_dispat
 
     assert undecided == {}
     assert await statuses(house.pool) == {("queued", 1): max(count, 1)}
+
+
+async def test_a_schedule_that_another_session_holds_does_not_delay_the_others(
+    house: WorkerContext, ctx: dict[str, Any], dsn: str
+) -> None:
+    minute = house.clock().replace(second=0, microsecond=0)
+    for key in ("held", "other"):
+        job = DeclaredSchedule(key, "job", EACH_MINUTE, CALM)
+        await edit.edit(house.pool, job, minute - timedelta(minutes=1))
+    ctx |= {"known_jobs": ["job"], "deciding": set[str]()}
+    own, house.control = house.control, await open_pool(dsn, size=3, lock_wait=30)
+    try:
+        async with house.pool.acquire() as session, session.transaction():
+            await session.execute("SELECT FROM schedules WHERE key = 'held' FOR UPDATE")
+            steps = [lambda: trigger_schedule(ctx, "held", minute), lambda: dispatch(ctx)]
+            held_up = [asyncio.create_task(step()) for _ in range(5) for step in steps]
+            await until(
+                lambda: (
+                    (house.control.get_size() == 3 and house.control.get_idle_size() == 0)
+                    or sum(step.done() for step in held_up) == len(held_up) - 1
+                )
+            )
+            async with asyncio.timeout(20):
+                await trigger_schedule(ctx, "other", minute)
+            during = await house.pool.fetch(
+                "SELECT DISTINCT key FROM ticks JOIN schedules s ON s.id = schedule_id"
+            )
+        await asyncio.gather(*held_up)
+    finally:
+        house.control.terminate()
+        house.control = own
+
+    assert [row["key"] for row in during] == ["other"]
+    assert await house.pool.fetchval("SELECT count(DISTINCT schedule_id) FROM ticks") == 2

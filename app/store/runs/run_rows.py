@@ -215,7 +215,7 @@ SELECT execution_id, job, attempt FROM back
 # SKIP LOCKED: concurrent sweeps share the work instead of waiting for each other.
 # A run that was its worker's only one has caused the death, or may have: the attempt counts. Of
 # several, any may have: each is suspected, and none has lost an attempt. Those that it claimed
-# after its last heartbeat expire up to a third of a lease later: all are judged together after that.
+# after its last heartbeat expire up to a third of a lease later; all are judged together then.
 REQUEUE_EXPIRED = """
 WITH found AS (
   SELECT execution_id, worker, losses, suspicions, max_attempts FROM runs r

@@ -122,13 +122,14 @@ WHERE due_at <= $1 AND org_id IS NOT NULL
 ORDER BY due_at LIMIT $4
 """
 
-# Asked every second by every worker.
+# Asked every second by every worker. Without those that another session has locked: it decides or
+# edits them, and whoever waited for each of them would hold up the others.
 DUE_BUILT_IN = """
 SELECT key || ' ' || version, key FROM schedules
 WHERE due_at <= $1 AND org_id IS NULL
   AND ($2::text[] IS NULL OR job = ANY ($2))
   AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3))
-ORDER BY due_at LIMIT $4
+ORDER BY due_at LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED
 """
 
 # Every schedule, by key.
