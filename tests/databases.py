@@ -4,6 +4,7 @@ Copying a template costs about half a second, emptying some hundredths of one. A
 schema a test changed, or that has grown large, is dropped and copied again.
 """
 
+import asyncio
 import io
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,8 +43,9 @@ SELECT s.seqrelid::regclass::text AS name, s.seqstart AS first,
        pg_sequence_last_value(s.seqrelid) AS last
 FROM pg_sequence s ORDER BY 1
 """
+# Without a timeout: Postgres would look for the end of each only every 100 ms.
 DISCONNECT = """
-SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 
@@ -103,7 +105,8 @@ class Databases:
 
     async def _emptied(self, connection: "asyncpg.Connection[Any]") -> bool:
         assert self._pristine is not None
-        await connection.fetchval(DISCONNECT)
+        while await connection.fetchval(DISCONNECT):
+            await asyncio.sleep(0.005)
         tables = await connection.fetch(WRITTEN)
         if sum(table["bytes"] for table in tables) > LARGE_BYTES:
             return False
