@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from arq.connections import ArqRedis
+from structlog.testing import capture_logs
 
 from app.context import WorkerContext
 from app.core.enums import COLLECTION_TASK
@@ -90,10 +91,14 @@ async def test_when_redis_was_emptied_all_are_told_again(
     await aged(house.pool)
     await cast("Any", house.redis).execute_command("FLUSHDB")
 
-    await sweep.requeue_lost_org_runs(house)
+    with capture_logs() as logs:
+        await sweep.requeue_lost_org_runs(house)
 
     assert await statuses(house.pool) == {("queued", 2): 2_500}
     assert await org_queue.length(house.redis) == 2_500
+    single = [line for line in logs if line["event"] == "run.requeued"]
+    together = [line["count"] for line in logs if line["event"] == "runs.requeued"]
+    assert (len(single), together) == (2 * sweep.MAX_LOGGED_RUNS, [2_000, 500])
 
 
 async def test_one_that_was_lost_far_behind_in_line_is_found(

@@ -1,7 +1,8 @@
 """A sweep derives anew what has newer zone data, and a worker with older data says so once."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -57,10 +58,30 @@ async def test_a_broken_schedule_does_not_keep_others_from_being_derived_anew(
     stamp = zone_data.stamp_of("9001a", tokyo)
     await house.pool.execute(zones.SAVE, ZONE, stamp, tokyo)
 
-    await sweep(ctx)
+    with capture_logs() as logs:
+        await sweep(ctx)
 
+    assert [line["schedule"] for line in logs if line["event"] == "schedule.undecidable"] == [
+        "broken"
+    ]
     rows = await house.pool.fetch("SELECT key, zone_data FROM schedules")
     assert {row["key"]: row["zone_data"] for row in rows} == {
         "broken": zone_data.wheel_stamp(ZONE),
         "daily": stamp,
     }
+
+
+async def test_runs_that_were_due_before_ticks_are_derived_anew_are_enqueued(
+    house: WorkerContext, ctx: dict[str, Any]
+) -> None:
+    daily = replace(DAILY, policies=Policies(misfire_grace=timedelta(days=3)))
+    await edit.edit(house.pool, daily, house.clock() - timedelta(days=2))
+    tokyo = zone_data.wheel_data("Asia/Tokyo")
+    await house.pool.execute(zones.SAVE, ZONE, zone_data.stamp_of("9001a", tokyo), tokyo)
+
+    await sweep(ctx)
+
+    runs = await house.pool.fetch("SELECT execution_id FROM runs WHERE attempt = 1")
+    queue = await cast("Any", house.redis).zrange(house.redis.default_queue_name, 0, -1)
+    assert runs
+    assert set(queue) == {f"run:{row[0]}:1".encode() for row in runs}
