@@ -203,9 +203,12 @@ async def disable_removed_recipes(
 ) -> None:
     """Disable the schedules of removed recipes, which would otherwise be overdue forever."""
     keys = [one.key for one in declared]
-    gone = await schedule_rows.disable_undeclared(context.pool, SOURCE_TASK, keys)
+    why = "the recipe no longer exists"
+    gone = await schedule_rows.undeclared(context.pool, SOURCE_TASK, keys)
+    for key in gone:
+        await edit.disable(context.pool, key, context.clock(), why=why)
     if gone:
-        _log.info("source.disabled", schedules=gone, why="the recipe no longer exists")
+        _log.info("source.disabled", schedules=gone, why=why)
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from app.ledger.stored_schedules import read_schedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import QueuedRun
+from app.store.runs.run_rows import QueuedRun, cancel_open
 from app.store.schedules import (
     decisions,
     schedule_edits,
@@ -103,6 +103,24 @@ async def edit_in(
         if state.enabled != wanted.enabled or wanted.org_id is not None:
             await schedule_versions.set_enabled(connection, state.id, enabled=wanted.enabled)
     return queued
+
+
+async def disable(pool: Pool, key: str, now: datetime, *, why: str) -> None:
+    """Disable a schedule whose job no longer exists, from `now` on.
+
+    Ticks that were due before are decided first, but none of them runs any more.
+    """
+    queued: list[QueuedRun] = []
+    async with pool.acquire() as connection, connection.transaction():
+        state = await schedule_rows.lock(connection, key)
+        if state is None or not state.enabled:
+            return
+        try:
+            await decide_all(connection, state, now, queued)
+        except BadSchedule as error:  # its ticks are held either way
+            _log.warning("schedule.undecidable", schedule=key, error=str(error))
+        await schedule_versions.set_enabled(connection, state.id, enabled=False)
+        await cancel_open(connection, [run.run_id for run in queued], now, by=why)
 
 
 async def rederive(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:

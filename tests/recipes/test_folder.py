@@ -154,6 +154,27 @@ async def test_a_recipe_that_is_gone_is_switched_off_and_comes_back(
     ) in {None, True}
 
 
+async def test_ticks_that_were_due_before_a_recipe_was_gone_are_not_said_to_be_disabled(
+    kitchen: WorkerContext, folder: Path
+) -> None:
+    write(folder, "wares", good("https://site.test", schedule='every = "1m"\noverlap = "allow"'))
+    declared = registry.declared_schedules(kitchen.config)
+    minute = kitchen.clock().replace(second=0, microsecond=0)
+    await edit.register(kitchen.pool, declared, minute - timedelta(minutes=10))
+    (folder / "wares.toml").unlink()
+
+    await opening.disable_removed_recipes(kitchen, registry.declared_schedules(kitchen.config))
+
+    rows = await kitchen.pool.fetch(
+        "SELECT outcome, reason, r.status, r.error_message FROM ticks t"
+        " JOIN schedules s ON s.id = t.schedule_id AND s.key = 'source:wares' AND NOT s.enabled"
+        " LEFT JOIN runs r ON r.execution_id = t.run_id ORDER BY t.scheduled_for"
+    )
+    *missed, newest = [tuple(row) for row in rows]
+    assert set(missed) == {("missed", "scheduler_down", None, None)}
+    assert newest == ("ran", None, "cancelled", "the recipe no longer exists")
+
+
 async def test_a_folder_that_is_not_there_stops_the_start_with_a_line(
     kitchen: WorkerContext, folder: Path
 ) -> None:

@@ -163,9 +163,9 @@ FROM schedules WHERE key = ANY ($1::text[]) AND org_id IS NULL
 """
 
 # Built-in schedules of recipes that no longer exist.
-DISABLE_UNDECLARED = """
-UPDATE schedules SET enabled = false
-WHERE job = $1 AND org_id IS NULL AND enabled AND NOT (key = ANY ($2::text[])) RETURNING key
+UNDECLARED = """
+SELECT key FROM schedules
+WHERE job = $1 AND org_id IS NULL AND enabled AND NOT (key = ANY ($2::text[])) ORDER BY key
 """
 
 
@@ -240,9 +240,6 @@ async def pauses_ended(pool: Pool, now: datetime) -> list[str]:
     return [row["key"] for row in rows]
 
 
-async def disable_undeclared(pool: Pool, job: str, declared: Sequence[str]) -> list[str]:
-    """Disable the job's built-in schedules that are not declared; returns their keys.
-
-    Their ticks are recorded as `skipped(disabled)`.
-    """
-    return [row["key"] for row in await pool.fetch(DISABLE_UNDECLARED, job, list(declared))]
+async def undeclared(pool: Pool, job: str, declared: Sequence[str]) -> list[str]:
+    """Return the keys of the job's enabled built-in schedules that are not declared."""
+    return [row["key"] for row in await pool.fetch(UNDECLARED, job, list(declared))]
