@@ -153,7 +153,7 @@ async def paths(pool: Pool) -> list[str]:
         "/data/items/source_3?order=key",
         "/data/items/source_3?order=price",
         "/data/items/source_3?q=nothing",
-        f"/data/items/source_3/{item}",
+        f"/data/item/{item}/source_3",
         "/data/rejected",
         "/data/rejected?source=none",
     ]

@@ -65,7 +65,7 @@ async def fill(scene: Scene) -> list[str]:
     item = await scene.pool.fetchval("SELECT id FROM items WHERE key = 'k0'")
     return [
         "/data/odds", "/data/matches/70000001", "/data/articles", "/data/stories",
-        f"/data/stories/{story}", "/data/items", "/data/items/books", f"/data/items/books/{item}",
+        f"/data/stories/{story}", "/data/items", "/data/items/books", f"/data/item/{item}/books",
         "/data/rejected", "/data/sources/bet9ja", f"/data/pages/{page_id}",
         f"/runs/{known.runs[-1]}/pages",
     ]  # fmt: skip

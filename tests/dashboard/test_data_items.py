@@ -53,10 +53,26 @@ async def test_the_name_of_a_source_may_have_a_slash(site: Site, scene: Scene) -
 
     sources = await shown(site, "/data/items")
     page = await shown(site, "/data/items/shop%2Fprices")
-    (item,) = re.findall(r'href="(/data/items/shop%2Fprices/\d+)"', page)
+    (item,) = re.findall(r'href="(/data/item/\d+/shop%2Fprices)"', page)
 
     assert 'href="/data/items/shop%2Fprices"' in sources
     assert "Book 1" in cells(await shown(site, item))
+
+
+async def test_the_name_of_a_source_may_end_like_the_address_of_an_item(
+    site: Site, scene: Scene
+) -> None:
+    known = await collected(scene)
+    await known.items("shop", [Item("shop", "k001", {"title": "Book 1"})])
+    number = await scene.pool.fetchval("SELECT max(id) FROM items")
+    name = f"shop/{number}"
+    await known.items(name, [Item(name, "k002", {"title": "Book 2"})])
+
+    page = await shown(site, f"/data/items/shop%2F{number}")
+    (item,) = re.findall(rf'href="(/data/item/\d+/shop%2F{number})"', page)
+
+    assert "Book 2" in cells(page)
+    assert "Book 2" in cells(await shown(site, item))
 
 
 async def test_every_order_pages_through_all_items_once(site: Site, scene: Scene) -> None:
@@ -119,7 +135,7 @@ async def test_an_item_says_what_changed_and_by_which_run(
         await known.items("books", [book(1, price=price)], owner)
     newest = await known.pool.fetchval("SELECT max(id) FROM items")
 
-    page = await (as_org if org else shown)(site, f"/data/items/books/{newest}")
+    page = await (as_org if org else shown)(site, f"/data/item/{newest}/books")
 
     assert "price 5 → 7" in cells(page)
 
@@ -136,7 +152,7 @@ async def test_an_organisation_sees_its_own_items_only(site: Site, scene: Scene)
     chosen = cells(await as_org(site, "/data/items/recipe:shop?org=other"))
     operators = cells(await shown(site, "/data/items/recipe:shop?org=other"))
     house = cells(await shown(site, "/data/items/recipe:shop"))
-    await as_org(site, f"/data/items/recipe:shop/{theirs}", 404)
+    await as_org(site, f"/data/item/{theirs}/recipe:shop", 404)
 
     assert [word for word in ("Mine", "Theirs", "House") if word in page] == ["Mine"]
     assert [word for word in ("Mine", "Theirs", "House") if word in chosen] == ["Mine"]
@@ -254,7 +270,7 @@ async def test_values_of_strangers_are_text(site: Site, scene: Scene) -> None:
     item_id = await known.pool.fetchval("SELECT id FROM items")
 
     async with site.signed_in(Scope.READ) as visitor:
-        for path in ("/data/items/books", f"/data/items/books/{item_id}", "/data/rejected"):
+        for path in ("/data/items/books", f"/data/item/{item_id}/books", "/data/rejected"):
             page = (await visitor.get(path)).text
             assert "<script>alert" not in page
             assert '<bdi dir="auto">&lt;script&gt;' in page

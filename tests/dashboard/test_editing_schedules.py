@@ -46,6 +46,24 @@ async def test_a_schedule_is_created_changed_and_brought_back(site: Site, pool: 
     )
 
 
+async def test_the_way_back_to_a_deleted_preset_chooses_no_other(site: Site, pool: Pool) -> None:
+    async with site.signed_in(Scope.ADMIN, "acme") as visitor:
+        form = {"csrf": csrf_of(visitor), "do": "save", "name": "mine", "sources": "bet9ja"}
+        made = await visitor.post("/edit/presets", data=form)
+        preset_id = made.headers["location"].partition("?")[0].rpartition("/")[2]
+        await save(visitor, preset_id=preset_id)
+        await save(visitor, revision="1")
+        deleted = await visitor.post(f"/edit/presets/{preset_id}", data=form | {"do": "delete"})
+        edit_id = await pool.fetchval("SELECT max(id) FROM schedule_edits")
+        back = (await visitor.get(f"{PATH}?edit={edit_id}&side=before")).text
+        saved = await save(visitor, preset_id=preset_id, revision="2")
+
+    assert deleted.status_code == 303
+    assert f'<option value="{preset_id}" selected>one that does not exist any more' in back
+    assert saved.status_code == 422
+    assert "preset_id" in saved.text
+
+
 async def test_policies_are_open_if_any_is_chosen(site: Site) -> None:
     async with site.signed_in(Scope.OPERATE, "acme") as visitor:
         default = (await save(visitor, do="preview")).text

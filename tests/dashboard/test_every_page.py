@@ -122,7 +122,7 @@ async def live(scene: Scene) -> dict[str, str]:
         "match:path": "70000001",
         "story_id:int": paths[4].rpartition("/")[2],
         "source:path": "books",
-        "item_id:int": paths[7].rpartition("/")[2],
+        "item_id:int": paths[7].split("/")[3],
         "page_id:int": paths[10].rpartition("/")[2],
         "collection": "default",
         "preset_id": PRESET,

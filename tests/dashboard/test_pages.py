@@ -547,7 +547,9 @@ async def test_times_are_in_the_readers_zone_with_utc_beside(site: Site, scene: 
         await visitor.post("/zone", data={"zone": "Africa/Lagos", "back": "/runs"})
         local = (await visitor.get("/runs")).text
         front = (await visitor.get("/")).text
-        await visitor.post("/zone", data={"zone": "Nowhere/<b>", "back": "//evil.example"})
+        odd = await visitor.post("/zone", data={"zone": "Nowhere/<b>", "back": "/runs"})
+        kept = (await visitor.get("/runs")).text
+        back = await visitor.post("/zone", data={"zone": "", "back": "//evil.example"})
         again = (await visitor.get("/runs")).text
 
     at = scene.now.astimezone(ZoneInfo("Africa/Lagos"))
@@ -557,7 +559,25 @@ async def test_times_are_in_the_readers_zone_with_utc_beside(site: Site, scene: 
     assert "Times are in Africa/Lagos, with UTC beside" in local
     assert ", UTC</th>" not in local + front
     assert f"{ended:%H:%M:%S} UTC</span>" in front
+    assert odd.status_code == 422
+    assert "There is no time zone &#39;Nowhere/&lt;b&gt;&#39;" in odd.text
+    assert "Times are in Africa/Lagos" in kept
+    assert back.headers["location"] == "/"
     assert "Times are in UTC" in again
+
+
+async def test_the_zone_form_leads_back_to_its_page_with_what_that_shows(
+    site: Site, scene: Scene
+) -> None:
+    await scene.job("a", [GOOD])
+    async with reader(site) as visitor:
+        page = (await visitor.get("/runs?job=a&period=7d")).text
+        found = re.search(r'name="back" value="([^"]+)"', page)
+        assert found is not None
+        form = {"zone": "Africa/Lagos", "back": unescape(found[1])}
+        answer = await visitor.post("/zone", data=form)
+
+    assert answer.headers["location"] == "/runs?job=a&period=7d"
 
 
 async def test_the_zone_form_of_another_site_is_refused(site: Site) -> None:

@@ -98,7 +98,7 @@ ROUTES: dict[str, str] = {
     "GET /data/stories/{story_id:int}": OPERATORS,
     "GET /data/items": SESSION,
     "GET /data/items/{source:path}": SESSION,
-    "GET /data/items/{source:path}/{item_id:int}": SESSION,
+    "GET /data/item/{item_id:int}/{source:path}": SESSION,
     "GET /data/rejected": SESSION,
     "GET /data/sources/{source:path}": SESSION,
     "GET /data/pages/{page_id:int}": SESSION,
@@ -107,7 +107,7 @@ ROUTES: dict[str, str] = {
     "GET /runs/{run_id:uuid}/pages": SESSION,
 }
 # Pages on which the operator finds only its own rows, and which may have nothing to show.
-OWN_ONLY = ("GET /data/items/{source:path}/{item_id:int}",)
+OWN_ONLY = ("GET /data/item/{item_id:int}/{source:path}",)
 MAY_BE_EMPTY = ("GET /data/sources/{source:path}",)
 # Parts of paths that name something of one owner; others may have something of that name too.
 OWNED_PARTS = ("{key", "{run_id", "{item_id", "{page_id")

@@ -32,7 +32,7 @@ NO_STORE = {"cache-control": "no-store"}
 class SessionUser:
     """A signed-in user. `unverified`: Postgres does not answer, so the token was not verified.
 
-    `zone`: the time zone that the user's browser named.
+    `zone`: the time zone that the user's browser named. `here`: the path of the page, to return to.
     """
 
     principal: Principal
@@ -40,6 +40,7 @@ class SessionUser:
     session: Session
     unverified: bool = False
     zone: str = formatting.UTC_NAME
+    here: str = "/"
 
     @property
     def org_id(self) -> UUID | None:
@@ -147,16 +148,21 @@ async def current_user(request: Request) -> SessionUser | None:
     session = context.signer.verify(request.cookies.get(COOKIE, ""), datetime.now(UTC))
     if session is None:
         return None
-    csrf, zone = context.signer.csrf(session), zone_of(request.cookies.get(ZONE_COOKIE, ""))
+    user = SessionUser(
+        session.principal,
+        context.signer.csrf(session),
+        session,
+        zone=zone_of(request.cookies.get(ZONE_COOKIE, "")),
+        here=local_path(_target(request)) if request.method == "GET" else "/",
+    )
     try:
-        return SessionUser(await context.authenticate(session), csrf, session, zone=zone)
+        return replace(user, principal=await context.authenticate(session))
     except Unauthorized:
         return None
     except UNAVAILABLE:
         # The cookie is signed, so the session was valid once: enough to show what Redis knows.
-        return SessionUser(
-            replace(session.principal, scope=Scope.READ), csrf, session, unverified=True, zone=zone
-        )
+        reader = replace(session.principal, scope=Scope.READ)
+        return replace(user, principal=reader, unverified=True)
 
 
 def zone_of(name: str) -> str:
@@ -169,11 +175,18 @@ def zone_of(name: str) -> str:
 
 
 async def choose_zone(request: Request) -> Response:
-    """Show times in the zone of the form from now on, and return to the page it was sent from."""
+    """Show times in the zone of the form from now on, and return to the page it was sent from.
+
+    No zone is UTC. Raises HTTPException 422 if there is none of that name.
+    """
     check_origin(request)
     form = await read_form(request)
+    wanted = form.get("zone", "").strip()
+    zone = zone_of(wanted)
+    if wanted and zone != wanted:
+        raise HTTPException(422, f"There is no time zone {wanted!r}. One is Africa/Lagos.")
     response = RedirectResponse(local_path(form.get("back", "/")), 303, NO_STORE)
-    response.set_cookie(ZONE_COOKIE, zone_of(form.get("zone", "")), ZONE_SECONDS, samesite="lax")
+    response.set_cookie(ZONE_COOKIE, zone, ZONE_SECONDS, samesite="lax")
     return response
 
 
@@ -183,10 +196,15 @@ def login_redirect(request: Request) -> Response:
         "accept", ""
     ):
         raise HTTPException(401, "Sign in first.")
-    path = request.url.path
-    target = f"{path}?{request.url.query}" if request.url.query else path
+    target = _target(request)
     onward = "" if target == "/" else f"?next={quote(target, safe='')}"
     return RedirectResponse(f"/login{onward}", 303, NO_STORE)
+
+
+def _target(request: Request) -> str:
+    """The path and query of the request."""
+    path, query = request.url.path, request.url.query
+    return f"{path}?{query}" if query else path
 
 
 def local_path(wanted: str) -> str:

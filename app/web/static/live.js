@@ -165,9 +165,6 @@
     document.cookie = `zone=${zone}; path=/; max-age=31536000; samesite=lax`;
     reload();
   }
-  document.querySelectorAll("form.zone [name=back]").forEach((field) => {
-    field.value = location.pathname + location.search;
-  });
 
   setInterval(reload, EVERY);
   listen();

@@ -85,7 +85,7 @@ async def items(request: Request, user: SessionUser, connection: Connection) -> 
         path=path,
         order_link=lambda wanted: reading.first_link(path, active | {"order": wanted}),  # pyright: ignore[reportUnknownLambdaType]
         item_path=lambda row: reading.first_link(  # pyright: ignore[reportUnknownLambdaType]
-            f"{path}/{row['id']}", _owner_query(request)
+            f"/data/item/{row['id']}/{quote(source, safe='')}", _owner_query(request)
         ),
         **reading.paging(request, path, active, found),
     )

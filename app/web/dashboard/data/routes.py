@@ -31,7 +31,7 @@ def data_routes() -> list[BaseRoute]:
         Route("/data/stories/{story_id:int}", require_operator(data_page(news.story))),
         Route("/data/items", require_session(data_page(items.sources))),
         # The name of a source may have a slash: `run.store` takes any.
-        Route("/data/items/{source:path}/{item_id:int}", require_session(data_page(items.item))),
+        Route("/data/item/{item_id:int}/{source:path}", require_session(data_page(items.item))),
         Route("/data/items/{source:path}", require_session(data_page(items.items))),
         Route("/data/rejected", require_session(data_page(rejected.rejected))),
         Route("/data/sources/{source:path}", require_session(data_page(sources.source))),
