@@ -105,7 +105,7 @@ class Databases:
 
     async def _emptied(self, connection: "asyncpg.Connection[Any]") -> bool:
         assert self._pristine is not None
-        while await connection.fetchval(DISCONNECT):
+        while await connection.fetchval(DISCONNECT):  # noqa: ASYNC110 - it is Postgres that ends them
             await asyncio.sleep(0.005)
         tables = await connection.fetch(WRITTEN)
         if sum(table["bytes"] for table in tables) > LARGE_BYTES:

@@ -325,10 +325,8 @@ async def test_an_old_attempt_that_ends_leaves_the_lease_of_the_new_one(desk: De
     await second
 
 
-@pytest.mark.parametrize("manual", [False, True], ids=["ticks", "a run by hand and a tick"])
-async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(
-    desk: Desk, manual: bool
-) -> None:
+async def two_queued(desk: Desk, *, first_by_hand: bool) -> tuple[UUID, UUID]:
+    """Two runs of a schedule that queues one, a minute apart."""
     first, second = await desk.ask(), await desk.ask()
     schedule = await desk.pool.fetchval(
         "INSERT INTO schedules (key, job, spec, policies, version, effective_from, enabled,"
@@ -344,10 +342,30 @@ async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(
             NOON + timedelta(minutes=minute),
             run_id,
         )
-    if manual:
+    if first_by_hand:
         await desk.pool.execute(
             "UPDATE runs SET scheduled_for = NULL WHERE execution_id = $1", first
         )
+    return first, second
+
+
+async def test_a_tick_does_not_wait_for_a_run_by_hand_that_is_for_later(desk: Desk) -> None:
+    first, second = await two_queued(desk, first_by_hand=True)
+    await desk.pool.execute(
+        "UPDATE runs SET not_before = $1 WHERE execution_id = $2", NOON + timedelta(days=7), first
+    )
+
+    waiting = await run_rows.queued_runs(desk.pool, NOON + timedelta(hours=1))
+
+    assert [run.run_id for run in waiting] == [second]
+    assert await desk.claim(second) is not None
+
+
+@pytest.mark.parametrize("manual", [False, True], ids=["ticks", "a run by hand and a tick"])
+async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(
+    desk: Desk, manual: bool
+) -> None:
+    first, second = await two_queued(desk, first_by_hand=manual)
 
     waiting = await run_rows.queued_runs(desk.pool, NOON + timedelta(hours=1))
     early = await desk.claim(second)

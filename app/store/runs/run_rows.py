@@ -109,8 +109,9 @@ WITH claimed AS (
       WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
         AND o.execution_id <> runs.execution_id
         AND (o.status = 'running'
-             OR (o.status = 'queued' AND coalesce(o.scheduled_for, o.created_at)
-                                         < coalesce(runs.scheduled_for, runs.created_at))))
+             OR (o.status = 'queued'
+                 AND coalesce(o.scheduled_for, o.not_before, o.created_at)
+                     < coalesce(runs.scheduled_for, runs.not_before, runs.created_at))))
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
             scheduled_for, trigger, started_at, requested_by, deferrals, org_id, retries
 ), logged AS (
@@ -276,8 +277,9 @@ WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) <
     WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
       AND o.execution_id <> runs.execution_id
       AND (o.status = 'running'
-           OR (o.status = 'queued' AND coalesce(o.scheduled_for, o.created_at)
-                                       < coalesce(runs.scheduled_for, runs.created_at))))
+           OR (o.status = 'queued'
+               AND coalesce(o.scheduled_for, o.not_before, o.created_at)
+                   < coalesce(runs.scheduled_for, runs.not_before, runs.created_at))))
 ORDER BY queued_at LIMIT $2
 """
 
@@ -292,8 +294,9 @@ WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) <
     WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
       AND o.execution_id <> runs.execution_id
       AND (o.status = 'running'
-           OR (o.status = 'queued' AND coalesce(o.scheduled_for, o.created_at)
-                                       < coalesce(runs.scheduled_for, runs.created_at))))
+           OR (o.status = 'queued'
+               AND coalesce(o.scheduled_for, o.not_before, o.created_at)
+                   < coalesce(runs.scheduled_for, runs.not_before, runs.created_at))))
 ORDER BY queued_at, execution_id LIMIT $2
 """
 
