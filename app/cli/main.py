@@ -1,15 +1,14 @@
 """The command line: every command of `python -m app`."""
 
-import contextlib
 import logging
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import typer
 
+from app.cli import streams
 from app.cli.lazy_group import LazyCommand, lazy_group
 from app.core.errors import FileUnusable, RollcallError, is_of_a_file
 
@@ -187,6 +186,7 @@ def main() -> None:
     Lines are JSON if LOG_FORMAT is. An interrupt is silent, with exit code 130: the entry points
     end the process for one that comes while modules are imported, or while it exits.
     """
+    streams.prepare()
     logging.getLogger("asyncio").addFilter(_is_not_abandoned)
     entry_handler = signal.getsignal(signal.SIGINT)
     try:
@@ -195,8 +195,7 @@ def main() -> None:
         try:
             app(prog_name=PROGRAM)
         finally:
-            with contextlib.suppress(BrokenPipeError):  # its reader has seen enough
-                sys.stdout.flush()
+            sys.stdout.flush()
     except KeyboardInterrupt:
         # At once: what it has left of tasks and connections would be reported when it is collected.
         os._exit(130)
@@ -205,9 +204,7 @@ def main() -> None:
     except OSError as error:
         if not is_of_a_file(error):
             raise
-        # What is still buffered would be written, and fail again, when the interpreter ends.
-        with Path(os.devnull).open("wb") as null:
-            os.dup2(null.fileno(), sys.stdout.fileno())
+        streams.discard(sys.stdout)  # it would fail again when the interpreter ends
         _fail(FileUnusable.from_error(error, error.filename or "the standard output, or a file,"))
     finally:
         signal.signal(signal.SIGINT, entry_handler)

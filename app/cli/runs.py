@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from app.cli import ansi, connections, known, run_requests, terminal
+from app.cli import ansi, connections, known, run_requests, streams, terminal
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.core.errors import UnknownRun, WrongState
 from app.ledger import manual_runs
@@ -105,7 +105,7 @@ def _list(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 async def _follow(pool: Pool, filter_: RunFilter, since: datetime, *, as_json: bool) -> None:
     printed: dict[UUID, tuple[str, int]] = {}
     last = since
-    while True:
+    while not streams.reader_left():
         now = await heartbeats.database_now(pool)
         for row in await listing.changed_since(pool, filter_, last):
             state = (row["status"], row["attempt"])

@@ -1,0 +1,66 @@
+"""The standard streams of a command: one may be closed, and a reader may leave before the end."""
+
+import io
+import os
+import sys
+from typing import BinaryIO, TextIO, cast
+
+_NAMES = ("stdin", "stdout", "stderr")  # by their descriptors
+
+
+class Output(io.TextIOWrapper):
+    """A text stream whose reader may leave: the rest is discarded, and the command goes on.
+
+    So its exit code says what it found, however much of that was read.
+    """
+
+    reader_left = False
+
+    def write(self, text: str, /) -> int:
+        """Write the text, or discard it if nobody reads it."""
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, or discard it if nobody reads it."""
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._discard()
+            super().flush()
+
+    def _discard(self) -> None:
+        self.reader_left = True
+        discard(self)
+
+
+def prepare() -> None:
+    """Open the null device for streams that are closed, and write to the others as Output does."""
+    for name in _NAMES:
+        if getattr(sys, name) is None:  # before a connection gets the lowest free descriptor
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115 - a descriptor, until the process ends
+    for name in _NAMES[1:]:
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f"__{name}__"):  # not what a test has put in its place
+            setattr(sys, name, _output(stream))
+
+
+def reader_left() -> bool:
+    """Return whether nobody reads the standard output any more."""
+    return isinstance(sys.stdout, Output) and sys.stdout.reader_left
+
+
+def discard(stream: TextIO) -> None:
+    """Discard what is still buffered in the stream, and what will be written to it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def _output(stream: io.TextIOWrapper) -> Output:
+    buffering = {name: getattr(stream, name) for name in ("line_buffering", "write_through")}
+    return Output(cast("BinaryIO", stream.buffer), stream.encoding, stream.errors, **buffering)
