@@ -30,7 +30,7 @@ from app.health.alerts.watcher import POSTGRES_ALERT_KEY, POSTGRES_AWAY_KEY, Ale
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import delete_job, read_system, write_jobs, write_worker
 from app.store.db import Pool, open_pool
-from tests.alerts.receiver import Receiver
+from tests.alerts.receiver import Receiver, receiving
 from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
@@ -444,6 +444,25 @@ async def test_a_process_that_alone_cannot_reach_postgres_reports_it_once(
 
     assert during == AWAY_AND_BACK[:1]
     assert receiver.titles == AWAY_AND_BACK
+
+
+async def test_a_notifier_that_failed_is_told_of_the_outage_by_a_later_step(
+    dsn: str, redis: ArqRedis, outage: Config, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    monkeypatch.setattr("app.health.alerts.watcher.POSTGRES_RETRY_SECONDS", 0)
+    with receiving() as other:
+        other.status = 500
+        urls = SecretStr(f"{receiver.url} {other.url}")
+        both = outage.model_copy(update={"alert_urls": urls})
+        async with no_postgres(dsn) as gone, watcher(both, gone, redis) as watching:
+            await watching.step()
+            await watching.step()
+            other.status = 200
+            await watching.step()
+            await watching.step()
+
+    assert receiver.titles == AWAY_AND_BACK[:1]
+    assert other.titles == AWAY_AND_BACK[:1]
 
 
 async def test_the_end_of_an_outage_of_both_servers_is_reported(

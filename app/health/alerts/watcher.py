@@ -30,6 +30,7 @@ POSTGRES_OUTAGE_LIMIT = 15.0  # seconds without Postgres before an alert is sent
 POSTGRES_INCIDENT = "postgres"
 POSTGRES_ALERT_KEY = "rollcall:alert:postgres"
 POSTGRES_REPEAT_SECONDS = 6 * 3600  # seconds until the alert is repeated
+POSTGRES_RETRY_SECONDS = 60.0  # until it is sent again to a notifier that failed
 POSTGRES_REPORTED_KEY = "rollcall:alert:postgres:reported"  # when, until its recovery is reported
 POSTGRES_REPORTED_TTL = 30 * 24 * 3600  # seconds
 POSTGRES_AWAY_KEY = "rollcall:alert:postgres:away"  # the last process that could not use it
@@ -71,6 +72,7 @@ class AlertWatcher:
         self._id = uuid4().hex
         self._away_since: float | None = None
         self._sent_without_redis: str | None = None  # when
+        self._not_told: tuple[float, list[str]] = (0.0, [])  # from when to try notifiers again
 
     async def step(self) -> None:
         """Judge, queue and deliver once. Does not raise if a server or a notifier is down."""
@@ -123,9 +125,14 @@ class AlertWatcher:
         await self._mark_away()
         if now - self._away_since < POSTGRES_OUTAGE_LIMIT or self._in_quiet_hours():
             return
+        retry_at, channels = self._not_told
         if await self._claim_alert():
+            channels = self._notifiers.taking(POSTGRES_INCIDENT, AlertSeverity.FAILURE)
+        elif now < retry_at:
+            return
+        if channels:
             since = datetime.now(UTC) - timedelta(seconds=now - self._away_since)
-            await self._send_alert(since, error)
+            await self._send_alert(channels, since, error)
 
     async def _mark_away(self) -> None:
         with suppress(RedisError, OSError, TimeoutError):
@@ -144,22 +151,22 @@ class AlertWatcher:
             self._sent_without_redis = self._sent_without_redis or now
         return bool(cast("object", claimed))
 
-    async def _send_alert(self, since: datetime, error: BaseException) -> None:
+    async def _send_alert(self, channels: list[str], since: datetime, error: BaseException) -> None:
         title, what = "Postgres does not answer", f"Postgres has not answered since {at(since)}."
         if not isinstance(error, UNAVAILABLE):
             sentence = redact.text(server_faults.postgres_sentence(error))
             title, what = "Postgres cannot be used", f"Since {at(since)}: {sentence}."
         body = f"{what} No run can start; ticks that are due are decided when it answers again."
         message = AlertMessage(f"[rollcall] {title}", body, incident=POSTGRES_INCIDENT)
-        errors = await gather_fail_fast(
-            self._notifiers.send(name, message)
-            for name in self._notifiers.taking(POSTGRES_INCIDENT, message.severity)
-        )
+        errors = await gather_fail_fast(self._notifiers.send(name, message) for name in channels)
         _log.error("alert.postgres_away", told=sum(error is None for error in errors))
-        if errors and all(errors):
-            await self._release_alert()
-        elif errors:
+        failed = [name for name, error in zip(channels, errors, strict=True) if error]
+        self._not_told = (time.monotonic() + POSTGRES_RETRY_SECONDS, failed)
+        if len(failed) < len(channels):
             await self._record_report()
+        elif channels == self._notifiers.taking(POSTGRES_INCIDENT, message.severity):
+            self._not_told = (0.0, [])  # another process may reach them
+            await self._release_alert()
 
     async def _record_report(self) -> None:
         now, redis = datetime.now(UTC).isoformat(), self._watched.redis
@@ -177,7 +184,7 @@ class AlertWatcher:
 
     async def _postgres_answers(self) -> None:
         """Queue a recovery message if an outage of Postgres was reported, after quiet hours."""
-        self._away_since = None
+        self._away_since, self._not_told = None, (0.0, [])
         kept = await self._outage_keys()
         if not any(kept) and self._sent_without_redis is None:
             return
