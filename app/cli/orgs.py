@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from app.cli import connections, terminal
 from app.core.enums import Scope
-from app.core.errors import WrongState
+from app.core.errors import FileUnusable, WrongState, is_of_a_file
 from app.orgs import admin, leaving, limits, usage
 from app.orgs import tokens as access
 from app.store.orgs import orgs
@@ -108,7 +108,7 @@ def limit_org(
     limit: Annotated[str, typer.Argument(help=f"One of: {', '.join(limits.LIMIT_NAMES)}.")],
     value: Annotated[
         float | None,
-        typer.Argument(min=0, help="The limit; without it, the default of the settings."),
+        typer.Argument(min=0, max=1e12, help="The limit; without it, the default of the settings."),
     ] = None,
     *,
     as_json: terminal.JSON = False,
@@ -163,7 +163,12 @@ def export_org(
 
     Example: `rollcall org export "Acme Odds" acme.zip`
     """
-    written = _with_org(name, lambda pool, found, _: _export(pool, found, file))
+
+    async def write(pool: Pool, found: Org, _: datetime) -> dict[str, int]:
+        with _new_file(file) as opened:
+            return await leaving.export(pool, found, opened)
+
+    written = _with_org(name, write)
     _table([{"table": table, "rows": rows} for table, rows in written.items()], as_json=as_json)
 
 
@@ -191,10 +196,9 @@ def delete_org(
         found = await admin.find(context.pool, name)
         now = await heartbeats.database_now(context.pool)
         if export is not None:
-            if export.exists():
-                raise _exists(export)
-            await admin.disable(context.pool, found, now)  # nothing is written after it is exported
-            await _export(context.pool, found, export)
+            with _new_file(export) as file:
+                await admin.disable(context.pool, found, now)  # so that nothing is written later
+                await leaving.export(context.pool, found, file)
         return await leaving.delete(context.pool, context.redis, found, now)
 
     before, after = connections.with_servers(delete)
@@ -207,15 +211,17 @@ def delete_org(
         raise typer.Exit(1)
 
 
-async def _export(pool: Pool, found: Org, file: Path) -> dict[str, int]:
+@contextmanager
+def _new_file(path: Path) -> Generator[IO[bytes]]:
     try:
-        return await leaving.export(pool, found, file)
+        with leaving.new_file(path) as file:
+            yield file
     except FileExistsError:
-        raise _exists(file) from None
-
-
-def _exists(file: Path) -> typer.BadParameter:
-    return typer.BadParameter(f"{file} exists already")
+        raise typer.BadParameter(f"{path} exists already") from None
+    except OSError as error:
+        if not is_of_a_file(error):
+            raise
+        raise FileUnusable.from_error(error, str(path)) from None
 
 
 @token.command("create")
@@ -226,7 +232,9 @@ def create_token(  # noqa: PLR0913 - the options of a command are its arguments
     label: Annotated[
         str, typer.Option(help="Its purpose; its actions are recorded under it.")
     ] = "api",
-    days: Annotated[float | None, typer.Option(min=0.001, help="Days until it expires.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0.001, max=36_500, help="Days until it expires.")
+    ] = None,
     data: Annotated[
         bool, typer.Option("--data", help="It may read the operator's odds and news.")
     ] = False,
@@ -240,7 +248,7 @@ def create_token(  # noqa: PLR0913 - the options of a command are its arguments
     `rollcall token create --org "Acme Odds" --data`
     """
     _check_owner(of, operator=operator)
-    if not label.isprintable() or not 0 < len(label) <= _MAX_LABEL_LENGTH:
+    if not label.isprintable() or not label.strip() or len(label) > _MAX_LABEL_LENGTH:
         raise typer.BadParameter(
             f"1 to {_MAX_LABEL_LENGTH} printable characters", param_hint="--label"
         )
@@ -249,7 +257,7 @@ def create_token(  # noqa: PLR0913 - the options of a command are its arguments
         now = await heartbeats.database_now(pool)
         expires = None if days is None else now + timedelta(days=days)
         request = access.TokenRequest(of, label, scope, expires, data)
-        return await access.create_token(pool, request, now, by=getpass.getuser())
+        return await access.create_token(pool, request, now, by=terminal.current_user())
 
     secret = connections.with_pool(create)
     facts = {"token": secret, "org": of, "scope": scope.value}

@@ -2,10 +2,11 @@
 
 import asyncio
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 from uuid import UUID
 
 from arq.constants import default_queue_name
@@ -30,14 +31,27 @@ QUEUES = (
 )
 
 
-async def export(pool: Pool, found: Org, file: Path) -> dict[str, int]:
-    """Write all rows of the organisation to a new zip file; returns their number by table.
+@contextmanager
+def new_file(path: Path) -> Generator[IO[bytes]]:
+    """Create a file, and remove it if the block fails: a part of an export would pass for all.
 
-    Each table is one file of JSON lines. Hashes of tokens and encrypted secrets are left out.
     Raises FileExistsError.
     """
+    with path.open("xb") as file:
+        try:
+            yield file
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+async def export(pool: Pool, found: Org, file: IO[bytes]) -> dict[str, int]:
+    """Write all rows of the organisation to a zip file; returns their number by table.
+
+    Each table is one file of JSON lines. Hashes of tokens and encrypted secrets are left out.
+    """
     written: dict[str, int] = {}
-    with file.open("xb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for table in await store.tables(pool):
             with archive.open(f"{table}.jsonl", "w", force_zip64=True) as entry:
                 async for lines in store.json_rows(pool, found.id, table):

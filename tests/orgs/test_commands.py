@@ -173,11 +173,13 @@ async def test_what_leaves_is_exported_when_nothing_is_written_any_more(
     file.touch()
 
     refused = app(environment, "org", "delete", "Acme", "--yes", "--export", str(file))
+    nowhere = str(tmp_path / "no directory" / "acme.zip")
+    lost = app(environment, "org", "delete", "Acme", "--yes", "--export", nowhere)
     listed = json.loads(app(environment, "org", "list", "--json").stdout)
     file.unlink()
     done = app(environment, "org", "delete", "Acme", "--yes", "--export", str(file))
 
-    assert (refused.returncode, listed[0]["disabled_at"]) == (2, None)
+    assert (refused.returncode, lost.returncode, listed[0]["disabled_at"]) == (2, 2, None)
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(file) as archive:
         exported = json.loads(archive.read("organizations.jsonl"))

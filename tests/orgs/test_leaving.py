@@ -167,7 +167,8 @@ async def test_the_export_has_every_row_and_no_secret(
         await items.write(connection, org, "shop", page, NOW, UUID(int=1))
     found = await admin.find(pool, org)
 
-    written = await leaving.export(pool, found, tmp_path / "leaver.zip")
+    with leaving.new_file(tmp_path / "leaver.zip") as file:
+        written = await leaving.export(pool, found, file)
 
     with zipfile.ZipFile(tmp_path / "leaver.zip") as archive:
         tables = {
@@ -182,5 +183,17 @@ async def test_the_export_has_every_row_and_no_secret(
     assert tables["organizations"][0]["name"] == "Leaver"
     assert "hash" not in tables["api_tokens"][0]
     assert "ciphertext" not in tables["org_secrets"][0]
-    with pytest.raises(FileExistsError):
-        await leaving.export(pool, found, tmp_path / "leaver.zip")
+    with pytest.raises(FileExistsError), leaving.new_file(tmp_path / "leaver.zip"):
+        pass
+
+
+def test_a_part_of_an_export_is_not_kept(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with leaving.new_file(tmp_path / "x.zip") as file:
+            file.write(b"a part")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+    assert not (tmp_path / "x.zip").exists()
