@@ -77,9 +77,11 @@ def test_all_that_is_wrong_is_said_in_one_list(monkeypatch: pytest.MonkeyPatch) 
         ("ODDS_PLATFORMS", ",", "name at least one of: sportybet, betpawa, bet9ja"),
         ("BET9JA_URL", "sports.bet9ja.com", "must start with http:// or https://"),
         ("PUBLIC_URL", "https://", "must name a host"),
+        ("PUBLIC_URL", "https://example.org:99999", "no invalid port"),
+        ("PUBLIC_URL", "https://example.org/?page=1", "must not contain ? or #"),
         ("CONTACT", "Jürgen, https://example.org", "must be ASCII characters only"),
         ("CONTACT", "https://example.org\nX-Other: 1", "must be ASCII characters only"),
-        ("TRACKED_ENTITIES", "OpenAI; " * 40, "longer than 200 characters"),
+        ("TRACKED_ENTITIES", "; OpenAI" * 40, "longer than 200 characters"),
         ("BETPAWA_VERSION", "v5", "'v3' or 'v4'"),
         ("BETPAWA_BRAND", "Bet Pawa", "match pattern"),
         ("REDIS_SSL_CERT_REQS", "maybe", "'required' or 'none'"),
@@ -99,6 +101,42 @@ def test_a_wrong_value_is_named_shown_and_told_what_it_may_be(
     assert line.startswith(f"  {name} = ")
     assert may_be in line
     assert repr(value)[1:-1] in line or name == "ODDS_PLATFORMS"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ASKNEWS_API_KEY",
+        "CONTACT",
+        "METRICS_TOKEN",
+        "SESSION_SECRET",
+        "SCRAPE_TIMEZONE",
+        "DATA_DIR",
+    ],
+)
+def test_a_blank_value_counts_as_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, " " * 40)
+
+    field = name.lower()
+
+    assert getattr(config.load(), field) == Config.model_fields[field].default
+
+
+def test_a_budget_is_a_number_that_postgres_can_count_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refusal(monkeypatch, MONTHLY_REQUESTS=f"books={10**20}")
+
+    assert "less than or equal to" in said
+
+
+def test_the_line_break_of_a_secret_in_a_file_is_not_part_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://u@h/rollcall\n")
+
+    url = config.load().database_url
+
+    assert url is not None
+    assert url.get_secret_value() == "postgres://u@h/rollcall"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli import connections, terminal
+from app.core import config
 from app.orgs import one_time_login
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ def login(
     Example: `rollcall login --base https://rollcall.example.org`
     """
 
-    if base is not None and not base.startswith(("http://", "https://")):
-        raise typer.BadParameter("must start with http:// or https://", param_hint="--base")
+    try:
+        address = None if base is None else config.base_url(base)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--base") from None
 
     async def create(context: CommandContext) -> str:
-        at = base or context.config.public_url or "http://127.0.0.1:8000"
+        at = address or context.config.public_url or "http://127.0.0.1:8000"
         return f"{at.rstrip('/')}{await one_time_login.create_login(context.redis)}"
 
     url = connections.with_servers(create)

@@ -111,14 +111,25 @@ def _at_least_news_days(value: int) -> int:
     return value
 
 
-def _http(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("must start with http:// or https://")
+def base_url(value: str) -> str:
+    """Return a URL that paths are appended to, without a slash at its end. Raises ValueError."""
+    _check_http(value)
     if "@" in urlsplit(value).netloc:
         raise ValueError("must not contain a user name: credentials have their own settings")
-    if not urlsplit(value).hostname:
-        raise ValueError("must name a host, such as https://rollcall.example.org")
+    if "?" in value or "#" in value:
+        raise ValueError("must not contain ? or #: paths are appended to it")
     return value.rstrip("/")
+
+
+def _check_http(value: str) -> None:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    try:
+        named = urlsplit(value).hostname and urlsplit(value).port != 0
+    except ValueError:
+        named = False
+    if not named or not value.isprintable() or " " in value:
+        raise ValueError("must name a host and no invalid port, such as https://example.org:8443")
 
 
 def _in_header(value: str) -> str:
@@ -147,8 +158,9 @@ def _alert_routes(value: SecretStr) -> SecretStr:
 def _pings(value: SecretStr) -> SecretStr:
     pairs = _ping_pairs(value.get_secret_value())
     for name, address in pairs:
-        if not name or not address.startswith(("http://", "https://")):
+        if not name or not address:
             raise ValueError("must be job=https://…, separated by commas or spaces")
+        _check_http(address)
     _check_once([name for name, _ in pairs])
     return value
 
@@ -159,8 +171,7 @@ def _keys(value: SecretStr) -> SecretStr:
 
 
 def _ping(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("http://", "https://")):
-        raise ValueError("must start with http:// or https://")
+    _check_http(value.get_secret_value())
     return value
 
 
@@ -221,12 +232,12 @@ def _default_proxies() -> tuple[str, ...]:
     return ("*",) if "DYNO" in os.environ else ()  # noqa: TID251 - the one module that reads it
 
 
-Url = Annotated[str, AfterValidator(_http)]
+Url = Annotated[str, AfterValidator(base_url)]
 _TOKEN = re.compile(r"(?=.*\d)[\w-]{12,}")
 Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
 Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), AfterValidator(_unique)]
 MonthlyRequests = Annotated[
-    dict[str, Annotated[int, Field(ge=0)]], NoDecode, BeforeValidator(_numbers_by_name)
+    dict[str, Annotated[int, Field(ge=0, le=10**12)]], NoDecode, BeforeValidator(_numbers_by_name)
 ]
 FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_numbers_by_name)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -373,6 +384,13 @@ class Config(BaseSettings):
     clock_skew_seconds: Annotated[float, Field(ge=-86_400, le=86_400)] = 0
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stripped(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # A secret that is read from a file ends with a line break; what is blank is not set.
+        stripped = {name: v.strip() if isinstance(v, str) else v for name, v in values.items()}
+        return {name: value for name, value in stripped.items() if value != ""}
 
     @model_validator(mode="after")
     def _consistent_schedules(self) -> Self:
