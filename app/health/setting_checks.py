@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from app.core import config as settings
 from app.core.config import Config, pings
 from app.core.enums import COLLECTION_TASK
+from app.health.alerts import send
+from app.health.alerts.send import Notifiers
 from app.health.findings import Finding, fault, ok, warning
 
 
@@ -23,6 +25,10 @@ def of_settings(config: Config) -> list[Finding]:
     if not config.contact:
         fix = "set CONTACT to an address where a site can reach you"
         found.append(warning("contact", "requests to sites carry no contact address", fix))
+    urls = Notifiers.from_settings(config.alert_urls, config.alert_routes).urls.values()
+    if urls:
+        fix = "correct it in ALERT_URLS or ALERT_ROUTES: no alert is sent there"
+        found += [fault("alerts", message, fix) for message in send.unsupported(urls)]
     if config.clock_skew_seconds:
         message = f"CLOCK_SKEW_SECONDS is {config.clock_skew_seconds:g}"
         found.append(fault("clock", message, "it is for tests only: remove it"))

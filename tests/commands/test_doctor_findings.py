@@ -9,10 +9,11 @@ from uuid import uuid4
 
 import pytest
 from arq.connections import ArqRedis
+from pydantic import SecretStr
 
 from app.core import zone_data
 from app.core.config import Config
-from app.health import doctor, keys
+from app.health import doctor, keys, setting_checks
 from app.health.doctor import DiagnosticTargets
 from app.health.facts import WorkerFacts
 from app.health.findings import Finding, Level
@@ -50,6 +51,18 @@ def level(findings: Sequence[Finding], subject: str) -> Level:
 
 async def facts_of(pool: Pool, **changes: Any) -> dict[str, Any]:
     return await diagnostics.server_facts(pool) | changes
+
+
+def test_an_address_that_no_notifier_takes_is_a_fault() -> None:
+    urls = SecretStr("json://example.org slak://s3cret/b/c json:// slack://s3cret")
+    routes = SecretStr("* * json://example.org\n* * foo://s3cret")
+
+    findings = setting_checks.of_settings(Config(alert_urls=urls, alert_routes=routes))
+
+    said = [finding.message for finding in findings if finding.subject == "alerts"]
+    assert sorted(said) == [
+        f"Apprise does not support this {scheme} URL" for scheme in ("foo", "json", "slack", "slak")
+    ]
 
 
 async def test_eviction_without_a_limit_is_a_warning(

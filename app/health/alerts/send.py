@@ -8,10 +8,10 @@ import asyncio
 import contextlib
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, quote, urlencode
 
 from pydantic import SecretStr
@@ -175,7 +175,7 @@ def _send(url: str, message: AlertMessage) -> str | None:
     app: Any = apprise.Apprise()
     scheme = _scheme(url)
     if not app.add(_of_incident(url, message.incident)):
-        return f"Apprise does not support this {scheme} URL"
+        return _unsupported(scheme)
     if _closes_by_alias(scheme, app[0], message):
         delivered = _close_alert(scheme, app[0], message)
     else:
@@ -186,6 +186,19 @@ def _send(url: str, message: AlertMessage) -> str | None:
             body_format="text",
         )
     return None if delivered else f"the {scheme} notifier rejected the message"
+
+
+def unsupported(urls: Iterable[str]) -> list[str]:
+    """A sentence for each URL that Apprise cannot send to, without its secrets."""
+    import apprise  # noqa: PLC0415 - as above
+
+    return [
+        _unsupported(_scheme(url)) for url in urls if not cast("Any", apprise).Apprise().add(url)
+    ]
+
+
+def _unsupported(scheme: str) -> str:
+    return f"Apprise does not support this {scheme} URL"
 
 
 def _of_incident(url: str, incident: str | None) -> str:
