@@ -66,16 +66,15 @@ def acknowledge(
     Examples: `rollcall acknowledge poll_news --note "the key is renewed at noon"`,
     `rollcall acknowledge poll_news --note "their maintenance" --until 2026-12-01T06:00`
     """
+    note = terminal.parse_note(note)
     end = None if until is None else terminal.parse_instant(until)
 
     async def apply(pool: Pool) -> None:
         now = await heartbeats.database_now(pool)
         if end is not None and end <= now:
             raise typer.BadParameter(f"{until} is in the past", param_hint="--until")
-        if not note.strip():
-            raise typer.BadParameter("say why", param_hint="--note")
         by = terminal.current_user()
-        await rules.acknowledge(pool, alert, store.Acknowledged(now, by, note.strip(), end))
+        await rules.acknowledge(pool, alert, store.Acknowledged(now, by, note, end))
 
     connections.with_pool(apply)
     done = {"job": alert, "acknowledged": True, "note": note, "until": end}

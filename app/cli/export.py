@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli import connections, terminal
+from app.cli import connections, streams, terminal
 from app.maintenance import export as row_export
 from app.store import servers
 from app.store.reports import exports as store
@@ -68,13 +67,10 @@ def export(
 
     async def span(pool: Pool) -> ExportRange:
         now = await heartbeats.database_now(pool)
-        return store.ExportRange(
-            *(
-                None if text is None else terminal.parse_instant_or_age(text, now)
-                for text in (since, until)
-            )
-        )
+        return store.ExportRange(*terminal.parse_range(since, until, now))
 
+    if not Path(to).name and to != "-":
+        raise typer.BadParameter(f"{to!r} is not a file")
     if to == "-" and as_json:
         raise typer.BadParameter("--json describes a file: name one")
     range_ = connections.with_pool(span)
@@ -121,6 +117,5 @@ def _write(what: str, span: ExportRange, as_: Format, to: str) -> ExportProgress
     try:
         return connections.run_async(write)
     except BrokenPipeError:  # the reader closed the pipe
-        with Path(os.devnull).open("wb") as null:
-            os.dup2(null.fileno(), sys.stdout.fileno())  # discards what is still buffered
+        streams.discard(sys.stdout)
         raise typer.Exit(0) from None

@@ -53,7 +53,7 @@ def news(
 
     Examples: `rollcall news --entity Arsenal --since 2d`, `rollcall news --text derby --json`
     """
-    if ctx.invoked_subcommand is None:
+    if not terminal.is_subcommand(ctx):
         filters = (entity, text, since)
         rows = _read(filters, limit, store.articles, store.article_entities)
         _show(rows, ARTICLES, as_json=as_json)
@@ -78,7 +78,9 @@ def stories(
 
 @app.command()
 def story(
-    story_id: Annotated[int, typer.Argument(help="Its id, as `news stories` prints it.", min=1)],
+    story_id: Annotated[
+        int, typer.Argument(help="Its id, as `news stories` prints it.", min=1, max=2**63 - 1)
+    ],
     *,
     as_json: terminal.JSON = False,
 ) -> None:

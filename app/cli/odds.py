@@ -46,7 +46,7 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
         str | None, typer.Option("--to", help="Latest kick-off; default: 14 days after --from.")
     ] = None,
     market: Annotated[Market | None, typer.Option(help="Only this market.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of matches.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of matches.")] = 10,
     as_json: terminal.JSON = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, one line for each price.")
@@ -60,14 +60,17 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
     Examples: `rollcall odds --market 1x2`,
     `rollcall odds --competition "Premier League" --to 2026-09-06T00:00:00Z --csv`
     """
-    if ctx.invoked_subcommand is not None:
+    if terminal.is_subcommand(ctx):
         return
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv contradict each other")
     max_age = schedule_settings.odds_max_age(connections.load_config())
 
     async def read(pool: db.Pool) -> tuple[list[Match], datetime]:
         now = await heartbeats.database_now(pool)
-        begin = terminal.parse_instant(since) if since else now
-        end = terminal.parse_instant(until) if until else begin + timedelta(days=_DEFAULT_DAYS)
+        begin = now if since is None else terminal.parse_instant(since)
+        latest = begin + timedelta(days=_DEFAULT_DAYS)
+        end = latest if until is None else terminal.parse_instant(until)
         if end < begin:
             raise typer.BadParameter("it is before --from, or before now", param_hint="--to")
         matching = store.MatchFilter(begin, end, competition, market, limit)

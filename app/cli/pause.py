@@ -35,6 +35,7 @@ def pause(
     Examples: `rollcall pause scrape_all_platforms --note "the site asked us to wait"`,
     `rollcall pause poll_news --note "no budget left" --until 2026-12-01`
     """
+    note = terminal.parse_note(note)
     end = None if until is None else terminal.parse_instant(until)
 
     async def apply(context: CommandContext) -> None:

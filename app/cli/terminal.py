@@ -25,6 +25,7 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 LONGEST_AGE = timedelta(days=36_600)
 _YEARS = range(1900, 9000)  # a tick before or after an instant is one that Python can express
+MAX_NOTE_LENGTH = 500
 _GAP = "  "  # between two columns
 _INDENT = 4  # characters before what follows a row
 _STATE_COLUMNS = frozenset({"status", "health", "last_status", "outcome", "level"})
@@ -227,6 +228,41 @@ def format_value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() else f"{value:.2f}"
     return clean(str(value))
+
+
+def is_subcommand(ctx: typer.Context) -> bool:
+    """Return whether a command of the group follows. Raises typer.BadParameter if options precede.
+
+    They are the group's own, so that the command would not see them.
+    """
+    name = ctx.invoked_subcommand
+    sources = (ctx.get_parameter_source(option) for option in ctx.params)
+    if name is not None and any(source and source.name != "DEFAULT" for source in sources):
+        raise typer.BadParameter(f"write the options after `{name}`, which they are for")
+    return name is not None
+
+
+def parse_note(text: str) -> str:
+    """Return the reason of an action, as the pages and the API take it.
+
+    Raises typer.BadParameter.
+    """
+    note = text.strip()
+    if not note or len(note) > MAX_NOTE_LENGTH or not note.isprintable():
+        raise typer.BadParameter(
+            f"say why, in one line of at most {MAX_NOTE_LENGTH} characters", param_hint="--note"
+        )
+    return note
+
+
+def parse_range(since: str | None, until: str | None, now: datetime) -> list[datetime | None]:
+    """Parse two instants or ages, of which either may be missing. Raises typer.BadParameter."""
+    begin, end = (
+        None if text is None else parse_instant_or_age(text, now) for text in (since, until)
+    )
+    if begin is not None and end is not None and end < begin:
+        raise typer.BadParameter("it is before --since", param_hint="--until")
+    return [begin, end]
 
 
 def parse_instant_or_age(text: str, now: datetime) -> datetime:

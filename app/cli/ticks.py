@@ -46,10 +46,7 @@ def ticks(  # noqa: PLR0913 - the filters of a command are its arguments
         if not jobs:
             raise UnknownJob(f"there is no schedule {job!r}; see `jobs`")
         now = await heartbeats.database_now(pool)
-        begin, end = (
-            None if text is None else terminal.parse_instant_or_age(text, now)
-            for text in (since, until)
-        )
+        begin, end = terminal.parse_range(since, until, now)
         return await tick_listing.ticks(
             pool, jobs, tick_listing.TickFilter(begin, end, outcome, reason), limit
         )

@@ -60,7 +60,7 @@ async def test_resume_records_the_ticks_of_the_pause(tell: Tell, pool: Pool) -> 
     assert count in {5, 6}
 
 
-@pytest.mark.parametrize("words", [("pause", "nobody", "--note", ""), ("resume", "nobody")])
+@pytest.mark.parametrize("words", [("pause", "nobody", "--note", "moves"), ("resume", "nobody")])
 async def test_an_unknown_job_is_refused(tell: Tell, words: tuple[str, ...]) -> None:
     result = await tell(*words)
 
