@@ -235,7 +235,7 @@ async def _beat(
 ) -> None:
     # The heartbeats are those of the process that decides.
     beat = context.heartbeat.beat if ctx.get("decides", True) else context.synchronise
-    for step in (leases.renew, beat):
+    for step in (leases.renew, leases.hand_back_unheard, beat):
         try:
             await step()
         except TRANSIENT as error:

@@ -16,6 +16,7 @@ from app.store.db import (
     LOCKED,
     STORAGE_FULL,
     TRANSIENT,
+    UNAVAILABLE,
     Pool,
     is_from_postgres,
     outwait_locks,
@@ -43,7 +44,8 @@ MAX_UNSCHEDULED_DEFERRAL = timedelta(
 class Leases:
     """The leases of all attempts of this worker. One heartbeat renews them together.
 
-    `seconds`: length of a lease. `lost`: held leases that were lost. `running`: runs being
+    `seconds`: length of a lease. `lost`: held leases that were lost. `unheard`: runs, and when they
+    were claimed, of claims whose answer was lost: they may have been made. `running`: runs being
     executed; `running_for_orgs`: those of them that belong to organisations.
     """
 
@@ -52,6 +54,7 @@ class Leases:
     seconds: float
     held: dict[Lease, asyncio.Task[Any]] = field(default_factory=dict[Lease, asyncio.Task[Any]])
     lost: set[Lease] = field(default_factory=set[Lease])
+    unheard: dict[UUID, datetime] = field(default_factory=dict[UUID, datetime])
     running: int = 0
     running_for_orgs: int = 0
 
@@ -67,6 +70,13 @@ class Leases:
         for lease in held:
             if lease not in renewed and lease in self.held:
                 self._mark_lost(lease)
+
+    async def hand_back_unheard(self) -> None:
+        """Queue runs again whose claim was made but not heard of, before their leases expire."""
+        for run_id, at in list(self.unheard.items()):
+            if await store.release_unheard(self.pool, run_id, at, self.seconds, self.clock()):
+                _log.warning("claim.handed_back", execution_id=str(run_id))
+            del self.unheard[run_id]
 
     async def _renew_one_by_one(self, held: Sequence[Lease]) -> set[Lease]:
         """Renew the others of a run whose row another session has locked; it is not lost."""
@@ -155,10 +165,9 @@ async def claim(
     `suspects`: also claim a run whose worker has died before.
     If cancelled while Postgres answers, it hands the claim back, so that no lease has to expire.
     """
-    return await _claimed(
-        leases,
-        store.claim(leases.pool, run_id, worker, leases.clock(), leases.seconds, suspects=suspects),
-    )
+    now = leases.clock()
+    step = store.claim(leases.pool, run_id, worker, now, leases.seconds, suspects=suspects)
+    return await _claimed(leases, run_id, now, step)
 
 
 async def start(leases: Leases, request: RunRequest, worker: str, key: str) -> ClaimedRun | None:
@@ -166,17 +175,20 @@ async def start(leases: Leases, request: RunRequest, worker: str, key: str) -> C
 
     `key`: the schedule whose limits it has, if there is one.
     """
-    return await _claimed(
-        leases, store.start(leases.pool, request, worker, leases.clock(), leases.seconds, key)
-    )
+    now = leases.clock()
+    step = store.start(leases.pool, request, worker, now, leases.seconds, key)
+    return await _claimed(leases, request.run_id, now, step)
 
 
 async def _claimed(
-    leases: Leases, step: Coroutine[Any, Any, ClaimedRun | None]
+    leases: Leases, run_id: UUID, now: datetime, step: Coroutine[Any, Any, ClaimedRun | None]
 ) -> ClaimedRun | None:
     claiming = asyncio.ensure_future(step)
     try:
         return await asyncio.shield(claiming)
+    except UNAVAILABLE:
+        leases.unheard.setdefault(run_id, now)  # later ones found no connection
+        raise
     except asyncio.CancelledError:
         await _shielded(_hand_back_claim(leases, claiming))
         raise

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
+
 from app.runs.attempts import Leases
 from app.store.db import Pool
 from app.store.runs import run_rows
@@ -12,6 +14,26 @@ from tests.clock import SettableClock
 from tests.worker_harness import run_row
 
 LEASE = 15.0
+
+
+@dataclass(slots=True)
+class UnheardPool:
+    """A pool whose connection is cut after the next statement, of which the answer is lost."""
+
+    pool: Pool
+    cuts: int = 1
+
+    def __getattr__(self, name: str) -> Any:
+        step = getattr(self.pool, name)
+
+        async def call(*args: Any) -> Any:
+            answer = await step(*args)
+            self.cuts -= 1
+            if self.cuts >= 0:
+                raise asyncpg.ConnectionDoesNotExistError("connection was closed")
+            return answer
+
+        return call
 
 
 @dataclass(slots=True)

@@ -5,9 +5,10 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
@@ -16,11 +17,11 @@ from app.core.enums import RunStatus
 from app.core.errors import Blocked, LeaseLost
 from app.runs import attempts
 from app.runs.attempts import AttemptOutcome, Leases
-from app.store.db import open_pool
+from app.store.db import Pool, open_pool
 from app.store.runs import run_rows as store
 from app.store.runs.run_rows import ClaimedRun, RunRequest
 from tests.clock import SettableClock
-from tests.runs.harness import LEASE, Desk
+from tests.runs.harness import LEASE, Desk, UnheardPool
 from tests.servers import PrivatePostgres
 from tests.wait import until
 
@@ -328,6 +329,55 @@ async def test_a_run_whose_outcome_postgres_did_not_hear_is_taken_up_again(
         pool.terminate()
     finally:
         postgres.close()
+
+
+async def test_a_claim_whose_answer_was_lost_is_handed_back_by_the_next_heartbeat(
+    desk: Desk,
+) -> None:
+    run_id = await desk.ask(max_attempts=1)
+    leases = desk.leases()
+    leases.pool = cast("Pool", UnheardPool(desk.pool))
+    with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+        await attempts.claim(leases, run_id, "w1")
+    claimed = (await desk.row(run_id))["status"]
+    desk.clock.pass_by(seconds=LEASE / 3)
+
+    for _ in range(2):
+        await leases.hand_back_unheard()
+
+    row = await desk.row(run_id)
+    assert claimed == "running"
+    assert (row["status"], row["losses"], row["suspicions"]) == ("queued", 0, 0)
+    assert await desk.events(run_id) == [("started", 1), ("cancelled", 1)]
+
+
+async def test_a_claim_that_was_repeated_is_not_handed_back(desk: Desk) -> None:
+    run_id = await desk.ask()
+    leases = desk.leases()
+    leases.unheard[run_id] = desk.clock()
+    desk.clock.pass_by(seconds=1)
+    claimed = await attempts.claim(leases, run_id, "w1")
+    assert claimed is not None
+
+    await leases.hand_back_unheard()
+
+    assert (await desk.row(run_id))["status"] == "running"
+    assert not leases.unheard
+
+
+async def test_an_outcome_whose_answer_was_lost_is_recorded_once_and_known_to_be(
+    desk: Desk,
+) -> None:
+    claimed = await desk.begin()
+    leases = desk.leases()
+    leases.pool = cast("Pool", UnheardPool(desk.pool))
+
+    async with attempts.attempt(leases, claimed) as outcome:
+        outcome.status = RunStatus.SUCCESS
+
+    assert not outcome.fenced
+    assert (await desk.row(claimed))["status"] == "success"
+    assert await finished(desk, claimed) == 1
 
 
 async def suppressing(outcome: AttemptOutcome) -> None:

@@ -162,6 +162,7 @@ RETURNING execution_id, lease_epoch
 """
 
 # Outcome, event and open sources in one statement, and only while the attempt holds the lease.
+# Repeated, because its answer was lost, it finds what it has recorded.
 FINISH = """
 WITH ended AS (
   UPDATE runs SET status = $3, completed_at = $4, lease_expires_at = NULL,
@@ -176,7 +177,10 @@ WITH ended AS (
   UPDATE run_sources s SET status = $3 FROM ended e
   WHERE s.execution_id = e.execution_id AND s.status = 'running'
 )
-SELECT count(*) FROM ended
+SELECT count(*) FROM (
+  SELECT FROM ended
+  UNION ALL
+  SELECT FROM runs WHERE execution_id = $1 AND lease_epoch = $2 AND status = $3) AS recorded
 """
 
 # A new attempt that counts as neither a retry nor a loss: its worker stopped.
@@ -191,6 +195,13 @@ WITH back AS (
   SELECT execution_id, $3, 'cancelled', attempt - 1, worker, $4 FROM back
 )
 SELECT execution_id, job, attempt FROM back
+"""
+
+# A claim whose answer was lost, by its lease: one that was renewed since is another.
+UNHEARD = """
+SELECT lease_epoch FROM runs
+WHERE execution_id = $1 AND status = 'running'
+  AND lease_expires_at = $2::timestamptz + $3::float8 * interval '1 second'
 """
 
 # Queued, logged, and its sources reopened in one statement; $7 says which counter goes up.
@@ -430,6 +441,15 @@ async def finish(pool: Pool, claimed: ClaimedRun, ending: RunEnding) -> bool:
         None if ending.error_message is None else clean_text(ending.error_message),
     )
     return count == 1
+
+
+async def release_unheard(
+    pool: Pool, run_id: UUID, claimed_at: datetime, lease: float, now: datetime
+) -> bool:
+    """Queue a run again that was claimed then, if it was; returns whether it was."""
+    epoch = await pool.fetchval(UNHEARD, run_id, claimed_at, lease)
+    why = "the answer to its claim was lost"
+    return epoch is not None and await pool.fetchrow(HAND_BACK, run_id, epoch, now, why) is not None
 
 
 async def release(pool: Pool, claimed: ClaimedRun, now: datetime, why: str) -> QueuedRun | None:
