@@ -19,7 +19,7 @@ from app.queue import enqueue, org_queue
 from app.runs import attempts
 from app.runs.attempts import AttemptOutcome, Leases
 from app.store.db import TRANSIENT
-from app.store.runs.run_rows import ClaimedRun, RunRequest, is_suspect
+from app.store.runs.run_rows import ClaimedRun, RunRequest, is_suspect, seconds_until_due
 from app.store.schedules import schedule_rows
 from workers.job import Job
 from workers.run import Run
@@ -53,6 +53,8 @@ async def execute(
         #    One whose worker died before is executed in a process of its own.
         with _retry_without_postgres():
             wanted, claimed = await _claim(ctx, job, run_id, params)
+            if claimed is None:
+                await _retry_when_due(context, wanted)
             isolate: Isolate | None = ctx.get("isolate")
         if claimed is None and isolate is not None and await is_suspect(context.pool, wanted):
             await isolate(job.name, wanted, ctx["job_id"])
@@ -112,6 +114,13 @@ def _retry_without_postgres() -> Generator[None]:
     except TRANSIENT as error:
         _log.warning("run.put_off", error=str(error))
         raise Retry(defer=1) from error
+
+
+async def _retry_when_due(context: WorkerContext, run_id: UUID) -> None:
+    """Keep the arq job of a deferred run, which the clock of Redis has started too early."""
+    seconds = await seconds_until_due(context.pool, run_id, context.clock())
+    if seconds is not None:
+        raise Retry(defer=seconds)
 
 
 def _name_task(name: str) -> None:

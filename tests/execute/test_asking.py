@@ -2,18 +2,23 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from arq import Retry
 
 from app.context import WorkerContext
 from app.core.enums import RunStatus
 from app.health import keys
 from app.ledger import decide, edit
+from app.store.runs import run_rows
+from app.store.runs.run_rows import RunRequest
 from scripts.standin.testing import Standin
 from tests.worker_harness import perform, run_row, source_rows
 from workers import registry
+from workers.odds import scrape_all_platforms
 
 
 async def test_a_scheduled_run_carries_its_tick_and_tells_health(house: WorkerContext) -> None:
@@ -28,6 +33,26 @@ async def test_a_scheduled_run_carries_its_tick_and_tells_health(house: WorkerCo
     assert (row["status"], row["scheduled_for"]) == ("success", due)
     facts = (await keys.read_jobs(house.redis))[declared.key]
     assert (facts.last_status, facts.consecutive_failures) == (RunStatus.SUCCESS, 0)
+
+
+async def test_a_run_for_later_that_is_started_too_early_waits_for_its_instant(
+    house: WorkerContext,
+) -> None:
+    run_id, at = uuid4(), house.clock() + timedelta(seconds=2)
+    wanted = RunRequest(run_id, scrape_all_platforms.name, {}, "test", 3, 60, not_before=at)
+    await run_rows.request(house.pool, wanted, house.clock())
+
+    with pytest.raises(Retry) as retry:
+        await perform(house, run_id)
+    early, left = house.clock(), (retry.value.defer_score or 0) / 1000
+    await asyncio.sleep((at - house.clock()).total_seconds() + 0.01)
+    await perform(house, run_id)
+
+    row = await run_row(house.pool, run_id)
+    assert 0 < left <= 2
+    assert early + timedelta(seconds=left + 0.001) >= at
+    assert (row["status"], row["attempt"]) == ("success", 1)
+    assert row["started_at"] >= at
 
 
 async def test_a_job_without_a_run_id_is_a_run_by_hand(house: WorkerContext) -> None:

@@ -420,6 +420,14 @@ async def is_suspect(pool: Pool, run_id: UUID) -> bool:
     return bool(found)
 
 
+async def seconds_until_due(pool: Pool, run_id: UUID, now: datetime) -> float | None:
+    """Return in how many seconds a queued run may start; None if it may, or is not queued."""
+    at: datetime | None = await pool.fetchval(
+        "SELECT not_before FROM runs WHERE execution_id = $1 AND status = 'queued'", run_id
+    )
+    return None if at is None or at <= now else (at - now).total_seconds()
+
+
 async def renew(
     pool: Pool, held: Sequence[tuple[UUID, int]], now: datetime, lease: float
 ) -> set[tuple[UUID, int]]:
