@@ -35,7 +35,7 @@ from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
 from app.store import schema, server_faults, tenancy
-from app.store.db import TRANSIENT, UNAVAILABLE
+from app.store.db import TRANSIENT
 from app.store.schedules import schedule_rows
 from app.store.servers import ServerUrls
 from workers import registry
@@ -164,7 +164,7 @@ async def _wait_for_servers(step: Callable[[], Awaitable[Result]]) -> Result:
     while True:
         try:
             return await step()
-        except (RedisError, *UNAVAILABLE, *server_faults.LASTING_POSTGRES) as error:
+        except (RedisError, *TRANSIENT, *server_faults.LASTING_POSTGRES) as error:
             if server_faults.is_lasting(error):
                 raise BadConfig(server_faults.sentence(error)) from None
             _log.warning("worker.waits", error=repr(error))

@@ -118,6 +118,24 @@ async def test_a_decider_that_is_killed_is_started_again(
         await until(lambda: _decided(pool), 20, "a tick decided by it")
 
 
+async def test_a_worker_that_meets_a_lock_when_it_starts_waits_for_it(
+    env: dict[str, str], pool: Pool, tmp_path: Path
+) -> None:
+    log, locked = tmp_path / "worker.log", asyncio.Event()
+
+    async def hold_until_it_waits() -> None:
+        async with pool.acquire() as session, session.transaction():
+            await session.execute("LOCK TABLE schedules IN EXCLUSIVE MODE")
+            locked.set()
+            await until(lambda: log.exists() and "worker.waits" in log.read_text(), 30, "a wait")
+
+    holding = asyncio.create_task(hold_until_it_waits())
+    await locked.wait()
+    async with worker(env, tmp_path):
+        await holding
+        await until(lambda: _decided(pool), 20, "a tick")
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_decider_ends_with_its_worker(
     env: dict[str, str], tmp_path: Path, how: signal.Signals
