@@ -23,6 +23,7 @@ from app.fetch.tokens import (
     ClientCredentials,
     Login,
     authorization_provider,
+    header_value,
 )
 
 MAX_FETCHERS = 4_096
@@ -202,7 +203,8 @@ def _with_key(request: SourceRequest, key: KeyCredential) -> SourceRequest:
         case QueryCredential():
             return replace(request, url=_with_query_key(request.url, key.name, secret))
         case HeaderCredential():
-            return replace(request, headers={**request.headers, key.name.lower(): secret})
+            sent = header_value(key.key, key.setting)
+            return replace(request, headers={**request.headers, key.name.lower(): sent})
         case BasicCredential():
             headers = {"authorization": f"Basic {_basic_token(key)}"}
             return replace(request, headers={**request.headers, **headers})

@@ -22,6 +22,7 @@ from app.core.errors import (
     Network,
     RateLimited,
     Timeout,
+    UnsafeAddress,
 )
 from app.core.log import logger
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
@@ -277,6 +278,10 @@ class Fetcher:
         raise HttpStatus(f"more than {MAX_REDIRECTS} redirects", url=urls.public_url(hop.url))
 
     def _build_request(self, hop: SourceRequest) -> httpx.Request:
+        for name, value in hop.headers.items():
+            if not (value.isascii() and value.isprintable()):
+                message = f"the header {name} has characters other than printable ASCII"
+                raise UnsafeAddress(message, url=urls.public_url(hop.url))
         try:
             outgoing = self.client.build_request(
                 hop.method,

@@ -66,7 +66,7 @@ class ApiKeyProvider:
     async def header(self, tally: RequestCounts, refused: str | None = None) -> str:
         """See AuthorizationProvider.header."""
         del tally, refused
-        return f"Bearer {self.login.key.get_secret_value()}"
+        return f"Bearer {header_value(self.login.key, self.login.setting)}"
 
 
 class _Token(msgspec.Struct):
@@ -175,6 +175,18 @@ class AuthenticatedFetcher:
     def set_limits(self, limits: HostLimits) -> None:
         """See Fetcher.set_limits."""
         self.fetcher.set_limits(limits)
+
+
+def header_value(secret: SecretStr, setting: str) -> str:
+    """The secret, which is sent in a header. Raises Auth, naming the setting, if none can be."""
+    value = secret.get_secret_value()
+    if not (value.isascii() and value.isprintable()):
+        raise Auth(
+            f"{setting} cannot be sent in a header: it has characters other than printable ASCII;"
+            " correct it",
+            retry=False,
+        )
+    return value
 
 
 def authorization_provider(login: Login, fetcher: Fetcher) -> AuthorizationProvider:

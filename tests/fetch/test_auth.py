@@ -4,14 +4,16 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.core.errors import Auth, Failure, HttpStatus, Schema
+from app.core.errors import Auth, Failure, HttpStatus, Schema, UnsafeAddress
 from app.core.messages import HostLimits, SourceRequest
+from app.fetch.authenticated import HeaderCredential, KeyedFetcher
 from app.fetch.client import Fetcher, RequestCounts
 from app.fetch.solo_limiter import SoloLimiter
 from app.fetch.tokens import (
@@ -246,3 +248,27 @@ async def test_a_key_goes_with_every_request_and_is_named_when_it_is_refused() -
     assert str(failure).startswith("THE_KEY is not accepted: HTTP 401")
     assert "wr0ng" not in f"{failure!r}"
     assert site.asked == ["Bearer the-key", "Bearer wr0ng"]
+
+
+@pytest.mark.parametrize("key", ["ключ", "two\nlines", "naïve", "trailing\x7f"])
+async def test_a_key_that_no_header_can_carry_is_named_and_not_sent(key: str) -> None:
+    site = Site()
+    in_header = KeyedFetcher(site.window(), HeaderCredential("X-Key", SecretStr(key), "env:KEY"))
+    login = ApiKey(SecretStr(key), "env:KEY")
+    bearer = AuthenticatedFetcher(site.window(), ApiKeyProvider(login), login.setting)
+
+    for fetcher in (in_header, bearer):
+        with pytest.raises(Auth) as refused:
+            await fetcher.fetch(API, partition=None, page=1, tally=RequestCounts())
+
+        assert str(refused.value).startswith("env:KEY cannot be sent in a header")
+        assert key not in str(refused.value)
+        assert not refused.value.retry
+    assert site.asked == []
+
+
+async def test_a_header_that_cannot_be_sent_is_named() -> None:
+    request = replace(API, headers={"x-city": "München"})
+
+    with pytest.raises(UnsafeAddress, match="the header x-city"):
+        await Site().window().fetch(request, partition=None, page=1, tally=RequestCounts())

@@ -2,6 +2,7 @@
 
 import time
 import tomllib
+from itertools import combinations
 
 import pytest
 
@@ -183,3 +184,62 @@ def test_a_layout_without_a_year_is_refused_and_none_is_guessed(layout: str) -> 
     ]
     for text in taken:
         load(text)
+
+
+TWICE = {
+    "paginate.param": '[paginate]\ntype = "page"\nparam = "q"\nmax_pages = 2\n',
+    "paginate.size_param": (
+        '[paginate]\ntype = "cursor"\npath = "c"\nmax_pages = 2\nsize = 5\nsize_param = "q"\n'
+    ),
+    "incremental.param": '[incremental]\nparam = "q"\n',
+    "auth.name": '[auth]\ntype = "query"\nname = "q"\nvalue = "secret:KEY"\n',
+    "request.params.q": '[request]\nparams = { q = "x" }\n',
+}
+BARE = """
+name = "books"
+kind = "json"
+url = "https://shop.test/books?q=own"
+[extract.fields]
+id = "id"
+[store]
+key = "id"
+"""
+
+
+@pytest.mark.parametrize("pair", list(combinations(TWICE, 2)), ids=" and ".join)
+def test_two_that_send_one_parameter_are_a_fault(pair: tuple[str, str]) -> None:
+    if all(name.startswith("paginate") for name in pair):
+        both = TWICE["paginate.param"] + 'size = 5\nsize_param = "q"\n'
+    else:
+        both = "".join(TWICE[name] for name in pair)
+
+    (said,) = faults(BARE + both)
+
+    assert all(name in said for name in (*pair, "'q'")), said
+
+
+@pytest.mark.parametrize("one", TWICE)
+def test_a_parameter_may_replace_one_of_the_url_and_of_the_body(one: str) -> None:
+    posted = '[request]\nmethod = "POST"\njson = { q = 1 }\n'
+
+    load(BARE + TWICE[one])
+    if not one.startswith("request"):
+        load(BARE + TWICE[one] + posted)
+
+
+def test_a_credential_in_a_header_that_the_recipe_sets_too_is_a_fault() -> None:
+    auth = '[auth]\ntype = "header"\nname = "X-Key"\nvalue = "secret:KEY"\n'
+
+    (said,) = faults(BARE + auth + '[http]\nheaders = { x-key = "a" }\n')
+
+    assert "auth.name" in said
+    assert "http.headers" in said
+
+
+def test_a_member_of_each_that_no_header_can_carry_is_a_fault() -> None:
+    each = '[request]\neach = ["Bonn", "München"]\n[http]\nheaders = { x-city = "{each}" }\n'
+
+    assert faults(BARE + each) == [
+        "line 12: http.headers.x-city: is not printable ASCII with 'München' (encode it in"
+        " request.each)"
+    ]

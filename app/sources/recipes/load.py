@@ -27,6 +27,7 @@ from app.sources.recipes.model import (
     Records,
 )
 from app.sources.recipes.paging_blocks import Paginate
+from app.sources.recipes.parameters import repeated_names, unsendable_headers
 from app.sources.recipes.toml_lines import line_of
 
 MAX_RECIPE_LENGTH = 40_000  # characters
@@ -279,6 +280,8 @@ def _semantic_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     yield from _column_faults(recipe)
     yield from _placeholder_faults(recipe)
     yield from _incremental_faults(recipe)
+    yield from repeated_names(recipe)
+    yield from unsendable_headers(recipe)
 
 
 def _kind_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
