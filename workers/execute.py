@@ -14,6 +14,8 @@ from redis.exceptions import RedisError
 from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.enums import COLLECTION_TASK
+from app.core.errors import BadParameters
+from app.core.printable import is_storable
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
 from app.runs import attempts
@@ -70,6 +72,7 @@ async def execute(
                     _apply_limits(job, claimed, outcome)
                     # 4. Call the job's function, which may collect sources.
                     async with run.opened():
+                        _check_storable(params)
                         # 5. Set the outcome from what it returned and recorded.
                         run.conclude(await job.execute(run))
                 # 6. Publish the outcome, or enqueue the attempt that follows.
@@ -123,6 +126,12 @@ async def _retry_when_due(context: WorkerContext, run_id: UUID) -> None:
         raise Retry(defer=seconds)
 
 
+def _check_storable(params: Mapping[str, Any]) -> None:
+    """Raise BadParameters if the run could be recorded only without its parameters."""
+    if not is_storable(dict(params)):
+        raise BadParameters("a parameter has a NUL or half a character, which cannot be stored")
+
+
 def _name_task(name: str) -> None:
     task = asyncio.current_task()
     if task is not None:
@@ -144,6 +153,7 @@ async def _claim(
     if run_id:
         wanted = UUID(run_id)
     else:
+        params = params if is_storable(dict(params)) else NO_PARAMS
         request = _manual_request(ctx, job, params)
         key = schedule_rows.key_of(job.name, params)
         started = await attempts.start(leases, request, worker, key)

@@ -147,6 +147,24 @@ async def test_any_other_text_is_a_result(house: WorkerContext, text: str) -> No
     assert (row["status"], row["stats"]) == ("success", {"best": text})
 
 
+@pytest.mark.parametrize("text", ["a\0b", {"a": ["\0"]}])
+async def test_parameters_that_cannot_be_stored_are_a_failed_run_and_not_executed(
+    house: WorkerContext, text: object
+) -> None:
+    executed: list[object] = []
+
+    @job
+    async def own(run: Run, *, given: object = None) -> None:
+        del run
+        executed.append(given)
+
+    row = await performed(house, own, given=text)
+
+    assert (row["status"], row["error_type"]) == ("failure", "BadParameters")
+    assert "NUL" in row["error_message"]
+    assert (executed, row["params"]) == ([], {})
+
+
 class Unprintable(Exception):
     """An exception whose text cannot be had."""
 
