@@ -9,11 +9,10 @@ from app.context import WorkerContext
 from app.core import log
 from app.core.errors import HttpStatus
 from app.core.messages import Partition, RawPage, SourceRequest
-from app.fetch.authenticated import KeyedFetcher, for_owner
-from app.fetch.client import RequestCounts
+from app.fetch.authenticated import AnyFetcher, for_owner
+from app.fetch.client import Fetcher, RequestCounts
 from app.fetch.large_pages import enlarge_for
 from app.fetch.robots import Robots
-from app.fetch.tokens import AuthenticatedFetcher
 from app.store.content import pages
 from app.store.content.pages import StoredPage
 from app.store.db import Connection, Pool
@@ -80,9 +79,7 @@ class SourcePages:
         self, request: SourceRequest, part: Partition | None, number: int
     ) -> FetchedPage:
         """Fetch a page; if the site reports it unchanged, load its body. Raises Failure."""
-        org_id = self.claimed.org_id
-        owner = self.source if org_id is None else f"{org_id}/{self.source}"
-        fingerprint = pages.fingerprint(owner, request)
+        fingerprint = pages.fingerprint(self._owner(), request)
         now = self.context.clock()
         order, stored = await pages.look_up(self.context.pool, fingerprint)
         # After that long the parser may have changed, and the site may report it wrongly.
@@ -95,6 +92,19 @@ class SourcePages:
             return FetchedPage(raw, now, fingerprint, body_hash, order)
         _log.debug("page.unchanged", page=number, url=raw.url)
         return FetchedPage(raw, now, fingerprint, body_hash, order, known)
+
+    def _owner(self) -> str:
+        """Whose page it is: of the organisation's source, with the credentials that it has now."""
+        if self.claimed.org_id is None:
+            return self.source
+        _, _, credentials = _plain(self._fetcher()).tenant.partition(":")
+        owner = f"{self.claimed.org_id}/{self.source}"
+        return f"{owner}/{credentials}" if credentials else owner
+
+    def _fetcher(self) -> AnyFetcher:
+        fetcher = self.context.fetchers[self.fetcher or self.source]
+        org_id = self.claimed.org_id
+        return fetcher if org_id is None else for_owner(fetcher, org_id.hex)
 
     async def compressed(self, page: FetchedPage) -> bytes | None:
         """Its body compressed for storage; None if it is not to be stored."""
@@ -147,14 +157,15 @@ class SourcePages:
         if self.monthly is not None:
             now = self.context.clock()
             await self.monthly.spend(self.context.pool, now, catalogue=part is None)
-        window = self.context.fetchers[self.fetcher or self.source]
-        if self.claimed.org_id is not None:
-            window = for_owner(window, self.claimed.org_id.hex)
+        fetcher = self._fetcher()
         if request.robots:
-            signed = isinstance(window, AuthenticatedFetcher | KeyedFetcher)
-            fetcher = window.fetcher if signed else window
-            await Robots(self.context.redis).check(fetcher, request, self.tally)
-        return await window.fetch(request, partition=part, page=number, tally=self.tally)
+            await Robots(self.context.redis).check(_plain(fetcher), request, self.tally)
+        return await fetcher.fetch(request, partition=part, page=number, tally=self.tally)
+
+
+def _plain(fetcher: AnyFetcher) -> Fetcher:
+    """The fetcher without its credentials."""
+    return fetcher if isinstance(fetcher, Fetcher) else fetcher.fetcher
 
 
 def _conditions(request: SourceRequest, known: StoredPage | None) -> Mapping[str, str]:

@@ -20,6 +20,7 @@ from tests.clock import SettableClock
 from tests.collections import harness
 from tests.collections.harness import Client
 from tests.configs import config_for
+from tests.fetch.hostile import Visit, serving
 from tests.recipes.shop import Shop, open_shop
 from workers.collection import collection
 from workers.execute import execute
@@ -125,6 +126,29 @@ async def test_two_organisations_recipes_of_one_name_share_nothing(
     assert len(await acme.items()) == 3
     assert await bolt.items() == {}
     assert all("Bearer key of acme" in head for head in shop.heads)
+
+
+async def test_a_page_is_not_unchanged_for_other_credentials(near: WorkerContext) -> None:
+    async def serve(visit: Visit) -> None:  # each account has its own wares, none changed lately
+        if "if-modified-since" in visit.head.lower():
+            await visit.say(b"HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n")
+            return
+        of = "acme" if "Bearer key of acme" in visit.head else "bolt"
+        body = json.dumps({"items": [{"id": of, "name": of}]}).encode()
+        await visit.answer(body=body, last_modified="Sat, 05 Sep 2026 12:00:00 GMT")
+
+    acme = await harness.client(near, "Acme")
+    await acme.choose(OWN)
+    async with serving(serve) as base:
+        await keep(acme, wares(url=f"{base}/wares", more=BEARER))
+        runs = list[dict[str, Any]]()
+        for key in ("key of acme", "key of acme", "key of bolt"):
+            await confide(acme, key)
+            runs.append(await acme.run())
+
+    assert [run["status"] for run in runs] == ["success"] * 3
+    assert [run["sources"]["recipe:wares"]["unchanged"] for run in runs] == [0, 1, 0]
+    assert ("recipe:wares", "bolt") in await acme.items()
 
 
 async def test_the_environment_cannot_be_named_whatever_the_database_says(
