@@ -323,11 +323,10 @@ async def pause(
     before `now`. Raises UnknownJob if there is no such schedule, and WrongState if it is retired.
     """
     async with pool.acquire() as connection, connection.transaction():
-        queued = await pause_in(
-            connection, key, schedule_versions.SchedulePause(now, by, note, until)
-        )
-        after = {"note": note} if until is None else {"note": note, "until": until.isoformat()}
-        await schedule_edits.record_edit(connection, key, now, by, ("pause", None, after))
+        pause_ = schedule_versions.SchedulePause(now, by, note, until)
+        queued = await pause_in(connection, key, pause_)
+        change = ("pause", None, pause_.as_json())
+        await schedule_edits.record_edit(connection, key, now, by, change)
     return queued
 
 

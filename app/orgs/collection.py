@@ -194,7 +194,7 @@ async def pause(
         pause_ = SchedulePause(request.now, request.by, note, until)
         queued = await ledger.pause_in(connection, request.key, pause_)
         return CollectionChange(
-            await _record(connection, request, before, "paused", {"note": note}), queued
+            await _record(connection, request, before, "paused", pause_.as_json()), queued
         )
 
 

@@ -73,6 +73,21 @@ async def test_a_pause_of_a_paused_job_is_not_lost_silently(site: Site, scene: S
     assert pages[3:] == ["Resumed.", "Nothing was changed: it was not paused."]
 
 
+async def test_the_edits_of_a_collection_say_until_when_it_was_paused(
+    site: Site,
+) -> None:
+    async with site.signed_in(Scope.ADMIN, "acme") as visitor:
+        form = {"csrf": csrf_of(visitor), "note": "a rest", "until": "2999-01-01T00:00"}
+        wanted = {"do": "save", "cron_expression": "@daily", "timezone": "UTC", "revision": "0"}
+        await visitor.post("/edit/schedules/default", data=form | wanted)
+        key = await site.pool.fetchval("SELECT key FROM schedules")
+        paused = await visitor.post(f"/jobs/{key}/pause", data=form)
+        page = (await visitor.get("/collections")).text.split("Edits</h3>")[1]
+
+    assert paused.status_code == 303
+    assert "2999-01-01T00:00:00+00:00" in page
+
+
 async def test_a_retired_job_is_not_paused_from_an_old_page(site: Site, scene: Scene) -> None:
     await scene.job("a", [GOOD])
     async with scene.pool.acquire() as connection, connection.transaction():

@@ -40,6 +40,11 @@ class SchedulePause:
     note: str
     until: datetime | None = None
 
+    def as_json(self) -> dict[str, str]:
+        """What an edit notes of it."""
+        note = {"note": self.note}
+        return note if self.until is None else note | {"until": self.until.isoformat()}
+
 
 # Nothing before its creation is due: the frontier starts at the first version's beginning.
 CREATE = """
