@@ -26,6 +26,7 @@ from tests.api.clients import (
     ODDS,
     Org,
     Visitor,
+    fields,
     had_item,
     had_run,
     own_secret,
@@ -305,6 +306,27 @@ async def test_a_value_that_the_database_cannot_keep_is_no_fault_of_the_server(
     answer = await visitor("POST", "/collection/presets", json=wanted)
 
     problem(answer, 422)
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/collection/items?source=a%00", "source"),
+        ("/collection/exports/items?after=9223372036854775808", "after"),
+        ("/collection/exports/items?after=-1", "after"),
+        ("/collection/exports/changes?after=1.9223372036854775808", "after"),
+        ("/collection/changes?after=-1", "after"),
+        ("/collection/changes?after=1_0", "after"),
+    ],
+)
+async def test_a_parameter_that_the_database_cannot_keep_is_named(
+    visitor: Visitor, path: str, named: str
+) -> None:
+    assert fields(await visitor("GET", path)) == [named]
+
+
+async def test_nothing_has_a_name_with_a_nul(visitor: Visitor) -> None:
+    problem(await visitor("GET", "/collection/items/%00/history"), 404)
 
 
 async def test_a_token_that_is_used_is_remembered(visitor: Visitor, pool: Pool, org: Org) -> None:

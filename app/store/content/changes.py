@@ -30,6 +30,13 @@ class FeedPosition:
         return f"{self.position}.{self.id}"
 
 
+def parse_id(text: str) -> int:
+    """Return the number that the digits are. Raises ValueError if they are none, or no bigint."""
+    if not (text.isascii() and text.isdigit()) or int(text) > LAST_ID:
+        raise ValueError(text)
+    return int(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One change of an item, or of the status of a run (`kind` is `run`)."""

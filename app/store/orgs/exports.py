@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from app.store.content.changes import parse_id
 from app.store.db import Connection
 from app.store.reports.exports import ExportRange
 
@@ -36,12 +37,12 @@ class OrgExport:
 
 
 def _number(text: str) -> Place:
-    return int(text), 0
+    return parse_id(text), 0
 
 
 def _two_numbers(text: str) -> Place:
     position, _, number = text.partition(".")
-    return int(position), int(number)
+    return parse_id(position), parse_id(number)
 
 
 def _instant_and_id(text: str) -> Place:

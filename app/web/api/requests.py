@@ -17,6 +17,7 @@ from app.web.api.schemas.base import PATH_PATTERNS
 
 MAX_BODY_BYTES = 65_536
 MAX_PARAMETERS = 100  # of a query; each that is not known costs time
+CONTAINS_NUL = "contains the character U+0000"  # which Postgres cannot store
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 _REVISION = re.compile(r'"(\d{1,9})"')
 
@@ -46,6 +47,9 @@ def query(request: Request, model: type[Model]) -> Model:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise problems.of_field(repeated[0], "is given more than once")
+    for name, value in pairs:
+        if "\x00" in name + value:
+            raise problems.of_field(name.replace("\x00", ""), CONTAINS_NUL)
     try:
         return model.model_validate(dict(pairs))
     except ValidationError as error:
@@ -53,8 +57,10 @@ def query(request: Request, model: type[Model]) -> Model:
 
 
 def path(request: Request) -> Mapping[str, Any]:
-    """Return the path parameters, ids as UUID. Raises NotThere for an invalid id or name."""
+    """Return the path parameters, ids as UUID. Raises NotFound for an invalid id or name."""
     params = cast("dict[str, str]", request.path_params)
+    if any("\x00" in value for value in params.values()):
+        raise NotFound("there is nothing with that name")
     for name, pattern in PATH_PATTERNS.items():
         if name in params and not re.fullmatch(pattern, params[name]):
             raise NotFound("there is nothing with that name")
@@ -102,7 +108,7 @@ def _check_text(raw: bytes) -> None:
     except ValueError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {error}") from None
     if _contains_nul(value):
-        raise problems.of_field("body", "a string contains the character U+0000")
+        raise problems.of_field("body", f"a string {CONTAINS_NUL}")
 
 
 def _contains_nul(value: Any) -> bool:
