@@ -30,6 +30,7 @@ from tests import worker_harness
 from tests.alerts.test_watch import BEAT, facts
 from tests.clock import NOON
 from tests.configs import config_for
+from workers.monitor import monitor
 from workers.org_alerts import OrgAlertSender
 
 SLACK, PAGER = "slack://A12345678/B12345678/" + "c" * 24, "pagerduty://" + "k" * 32 + "@" + "t" * 32
@@ -123,6 +124,21 @@ async def outcome(worker: WorkerContext, org: UUID) -> StoredAlertChannel:
     async with tenancy.org_transaction(worker.pool, org) as connection:
         (found,) = await store.all_of(connection, org)
     return found
+
+
+async def test_the_monitor_delivers_what_waits_for_a_channel(
+    worker: WorkerContext, service: Service
+) -> None:
+    org = await tokens.create_org(worker.pool, "Acme", NOON)
+    await channel(worker, org)
+    await collection(worker.pool, org)
+    await worker.redis.delete(COLLECTIONS_KEY)
+    await check(AlertContext(worker.pool, worker.redis))
+    waiting = len(service.sent)
+
+    await monitor(worker_harness.ctx_of(worker) | {"org_alerts": OrgAlertSender()})
+
+    assert (waiting, len(service.sent)) == (0, 1)
 
 
 async def test_a_failure_a_reminder_and_a_recovery_come_once_each_to_the_own_channel_only(

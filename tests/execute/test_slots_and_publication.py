@@ -157,3 +157,15 @@ async def test_the_end_of_an_organisations_run_admits_the_next(house: WorkerCont
 
     names = await cast("Any", house.redis).zrange(house.redis.default_queue_name, 0, -1)
     assert waiting.arq_id.encode() in names
+
+
+async def test_an_arq_job_delivered_twice_is_one_run_and_enqueued_again_another(
+    house: WorkerContext,
+) -> None:
+    first, second = house.clock(), house.clock() + HOUR
+
+    for at in (first, first, second):
+        ctx = worker_harness.ctx_of(house, arq_id="mine") | {"enqueue_time": at}
+        await execute(ctx, BUILT_IN)
+
+    assert await house.pool.fetchval("SELECT count(*) FROM runs") == 2

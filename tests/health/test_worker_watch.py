@@ -1,11 +1,14 @@
 """What a worker does for health beside its jobs: each in its turn, and one worker for all."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
+import pytest
 from arq.connections import ArqRedis
 
 from app.context import WorkerContext
 from app.core.enums import RunStatus
+from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.health.keys import read_collections, read_jobs, read_system
 from app.health.metrics import read
 from app.ledger import edit
@@ -13,12 +16,20 @@ from app.ledger.decide import decide_schedule
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
+from app.store.reports import metrics
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunEnding
+from tests.alerts.receiver import Receiver, receiving
 from tests.runs.harness import Desk
 from tests.worker_harness import ctx_of
 from workers.monitor import monitor
 from workers.sweep import publish_health
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as started:
+        yield started
 
 
 async def test_a_watch_counts_adds_up_proves_and_forgets(
@@ -32,6 +43,10 @@ async def test_a_watch_counts_adds_up_proves_and_forgets(
         "INSERT INTO notifications (channel, title, body, created_at, next_try_at, attempts,"
         " sent_at) VALUES ('c', 't', 'b', now(), now(), 1, now() - interval '31 days')"
     )
+    await house.pool.execute(
+        "INSERT INTO trends (step, at, kind, name, runs, failed, records, prices, changed, errors,"
+        " bytes) VALUES (3600, now() - interval '3 days', 'job', 'past', 1, 0, 0, 0, 0, 0, 0)"
+    )
 
     await monitor(ctx_of(house))
     await monitor(ctx_of(house))
@@ -41,6 +56,33 @@ async def test_a_watch_counts_adds_up_proves_and_forgets(
     assert (await read_system(redis)).unaccounted == 0
     assert await read_collections(redis) is not None
     assert await house.pool.fetchval("SELECT count(*) FROM notifications") == 0
+    assert await house.pool.fetchval("SELECT count(*) FROM trends WHERE name = 'past'") == 0
+
+
+async def test_the_scheduler_is_pinged_once_a_minute_by_one_worker_for_all(
+    house: WorkerContext, receiver: Receiver
+) -> None:
+    pings = HeartbeatPings({}, f"{receiver.http}/scheduler")
+
+    for _ in range(2):
+        await monitor(ctx_of(house) | {"pings": pings})
+    await pings.close()
+
+    assert receiver.asked == ["/scheduler"]
+
+
+async def test_all_that_waits_is_added_to_the_counters_however_much_it_is(
+    house: WorkerContext,
+) -> None:
+    await house.pool.execute(
+        "INSERT INTO metric_pending (job, outcome, count)"
+        " SELECT 'scrape', 'ran', 1 FROM generate_series(1, $1)",
+        metrics.BATCH + 1,
+    )
+
+    await monitor(ctx_of(house))
+
+    assert await house.pool.fetchval("SELECT count(*) FROM metric_pending") == 0
 
 
 async def declare(house: WorkerContext) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import arq
 import pytest
 from sqlmodel import Field, SQLModel, col, select
+from structlog.testing import capture_logs
 
 from app.context import WorkerContext
 from app.core.enums import RunStatus
@@ -243,6 +244,39 @@ async def test_a_part_that_failed_makes_the_run_a_partial_failure(house: WorkerC
 
     assert (row["status"], row["error_message"]) == ("partial_failure", "lagos: closed")
     assert row["stats"] == {"stored": 1, "parts_failed": 1}
+
+
+async def test_of_many_parts_that_failed_each_is_logged_and_the_first_five_are_in_the_error(
+    house: WorkerContext,
+) -> None:
+    @job
+    async def own(run: Run) -> None:
+        for number in range(7):
+            run.part_failed(f"part {number}", "closed")
+
+    with capture_logs() as logs:
+        row = await performed(house, own)
+
+    failed = [line["part"] for line in logs if line["event"] == "part.failed"]
+    assert failed == [f"part {number}" for number in range(7)]
+    assert row["error_message"] == (
+        "; ".join(f"part {number}: closed" for number in range(5)) + "; and 2 more"
+    )
+
+
+async def test_the_end_of_the_progress_is_shown_at_once(house: WorkerContext) -> None:
+    shown: list[int] = []
+
+    @job
+    async def own(run: Run) -> None:
+        for done in (1, 2, 3):
+            await run.progress(done, 3)
+            stats = (await worker_harness.run_row(house.pool, run.id))["stats"]
+            shown.append(stats["done"])
+
+    await performed(house, own)
+
+    assert shown == [1, 1, 3]
 
 
 async def test_sources_without_storage_fail_with_what_to_declare(house: WorkerContext) -> None:

@@ -1,0 +1,26 @@
+"""The parameters of a run that a person requests: those of its schedule, and those asked for."""
+
+from typing import Any
+from uuid import uuid4
+
+from app.ledger import manual_runs
+from app.ledger.manual_runs import ManualRun
+from app.scheduling.policies import Policies
+from tests.ledger.harness import KEY, Book, every
+from tests.worker_harness import run_row
+
+
+async def request(book: Book, **wanted: Any) -> dict[str, Any]:
+    await book.open(every(60))
+    await book.pool.execute("UPDATE schedules SET params = $1", {"city": "Lagos", "pages": 3})
+    manual = ManualRun(KEY, {"pages": 1}, "ada", **wanted)
+    await manual_runs.request(book.pool, manual, Policies(), book.clock())
+    return (await run_row(book.pool, manual.run_id))["params"]
+
+
+async def test_what_was_asked_for_takes_precedence_over_the_schedule(book: Book) -> None:
+    assert await request(book) == {"city": "Lagos", "pages": 1}
+
+
+async def test_a_retry_has_the_parameters_of_its_run_and_no_others(book: Book) -> None:
+    assert await request(book, retry_of=uuid4()) == {"pages": 1}
