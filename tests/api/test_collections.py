@@ -102,6 +102,21 @@ async def test_limits_count_over_all_collections(visitor: Visitor, org: Org, poo
     assert "runs_per_day" in problem(second_run, 429)["detail"]
 
 
+async def test_a_retired_collection_counts_again_when_it_is_revived(
+    visitor: Visitor, org: Org, pool: Pool
+) -> None:
+    await pool.execute(
+        "UPDATE organizations SET limits = $2 WHERE id = $1", org.id, {"max_collections": 1}
+    )
+    await visitor("PATCH", NIGHTLY, json=CHOICE)
+    await visitor("DELETE", NIGHTLY)
+    await visitor.patch(preset_id=ODDS)
+
+    revived = await visitor("PATCH", NIGHTLY, json=CHOICE)
+
+    assert "max_collections" in problem(revived, 409)["detail"]
+
+
 @pytest.mark.parametrize("name", ["Nightly", "a" * 61, "a%2Fb", "%0A", "-a", "a:b"])
 async def test_a_name_that_is_none_is_not_found(visitor: Visitor, name: str) -> None:
     problem(await visitor("GET", f"/collections/{name}/schedule"), 404)
@@ -137,3 +152,16 @@ async def test_runs_that_wait_take_the_organisations_place_one_after_the_other(
 
     assert sorted(places[run] for run in waiting[:3]) == [10.0, 20.0, 30.0]
     assert places[waiting[3]] == 0.0
+
+
+async def test_a_requested_run_may_take_the_minutes_of_its_organisation(
+    visitor: Visitor, org: Org, pool: Pool
+) -> None:
+    await pool.execute(
+        "UPDATE organizations SET limits = $2 WHERE id = $1", org.id, {"max_minutes": 7}
+    )
+    await visitor.patch(preset_id=ODDS)
+
+    await visitor("POST", "/collection/run")
+
+    assert await pool.fetchval("SELECT timeout_seconds FROM runs") == 7 * 60

@@ -116,3 +116,5 @@ async def equals_a_calm_run(house: WorkerContext, run_id: UUID) -> None:
             assert row[name] == calm_rows[source][name]
         assert row["counts"]["prices"] == calm_rows[source]["counts"]["prices"]
         assert sorted(row["done"]) == sorted(calm_rows[source]["done"])
+        answered = sum(row["counts"]["classes"].values())
+        assert row["requests"] - 1 <= answered <= row["requests"], "one may have been cut off"

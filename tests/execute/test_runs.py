@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from arq.connections import ArqRedis
+from structlog.testing import capture_logs
 
 from app.context import WorkerContext
 from app.store.db import Pool
@@ -33,6 +35,33 @@ async def test_a_run_over_three_platforms_stores_what_the_sites_list(
     assert row["stats"]["events_scraped"] == sum(listed.values()) == 90
     assert row["stats"]["prices"] == row["stats"]["inserted"] == await prices_of(house.pool)
     assert row["duration_seconds"] > 0
+
+
+async def test_a_run_logs_its_start_the_end_of_each_source_and_its_end(
+    house: WorkerContext,
+) -> None:
+    with capture_logs() as logs:
+        await perform(house, params={"platforms": ["bet9ja"]})
+
+    named = ("run.started", "source.finished", "run.finished")
+    lines = [line for line in logs if line["event"] in named]
+    assert [line["event"] for line in lines] == list(named)
+    assert [line.get("events_scraped") for line in lines] == [None, 30, 30]
+    assert lines[0]["params"] == {"platforms": ["bet9ja"]}
+
+
+async def test_of_several_failed_sources_a_limit_of_ours_explains_the_run_before_a_site(
+    house: WorkerContext, standin: Standin
+) -> None:
+    config = house.config.model_copy(update={"monthly_requests": {"betpawa": 1}})
+    standin.fault("/sportybet", "status", status=404)
+
+    run_id = await perform(replace(house, config=config))
+
+    rows = await source_rows(house.pool, run_id)
+    kinds = [rows[name]["error_kind"] for name in ("sportybet", "betpawa")]
+    assert kinds == ["http_status", "over_limit"]
+    assert (await run_row(house.pool, run_id))["error_type"] == "over_limit"
 
 
 async def test_the_counters_of_a_source_agree_with_what_its_site_was_asked(

@@ -1,9 +1,11 @@
 """Changing a schedule neither invents nor loses a tick."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 from app.ledger import decide, edit
+from app.orgs import tokens
 from tests.clock import NOON
 from tests.ledger.harness import KEY, MINUTE, Book, every, times
 
@@ -146,3 +148,17 @@ async def test_two_registrations_at_once_of_two_wordings_are_one_schedule_edited
     assert await book.pool.fetchval("SELECT count(*) FROM schedules") == 1
     assert [version for version, _, _ in await versions(book)] == [1, 2]
     await book.ring_each(6)
+
+
+async def test_a_collection_that_is_disabled_while_its_organisation_is_stays_so_afterwards(
+    book: Book,
+) -> None:
+    org = await tokens.create_org(book.pool, "Acme", book.clock())
+    collection = replace(every(1), org_id=org)
+    await book.open(collection)
+    await book.pool.execute("UPDATE organizations SET disabled_at = $1", book.clock())
+
+    await book.edit(replace(collection, enabled=False))
+    await book.pool.execute("UPDATE organizations SET disabled_at = NULL")
+
+    assert not (await book.row())["enabled"]

@@ -1,5 +1,6 @@
 """Ticks of a pause, and of a schedule switched off, are recorded as such; many become one row."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,8 @@ from app.core.errors import UnknownJob
 from app.ledger import edit
 from app.store.db import Pool
 from tests.clock import NOON
-from tests.ledger.harness import MINUTE, Book, every, times
+from tests.ledger.harness import KEY, MINUTE, Book, every, times
+from tests.wait import until as until_true
 
 SECOND = timedelta(seconds=1)
 
@@ -180,3 +182,23 @@ async def test_a_pause_that_is_over_is_cleared_and_its_ticks_are_decided(book: B
         ("ada", "pause"),
         ("rollcall (the pause ended)", "resume"),
     ]
+
+
+async def test_a_schedule_that_is_paused_anew_meanwhile_stays_paused(book: Book) -> None:
+    await book.open(every(1))
+    first = NOON + timedelta(minutes=2)
+    await edit.pause(book.pool, KEY, book.clock(), by="ada", note="a rest", until=first)
+    book.clock.pass_by(minutes=3)
+    later = book.clock() + timedelta(hours=1)
+
+    async with book.pool.acquire() as another, another.transaction():
+        await another.execute("UPDATE schedules SET paused_until = $1", later)
+        ending = asyncio.create_task(edit.end_pauses(book.pool, book.clock()))
+        await until_true(lambda: _waits_for_a_lock(book), what="the end of the pause to wait")
+    await ending
+
+    assert (await book.row())["paused_until"] == later
+
+
+async def _waits_for_a_lock(book: Book) -> bool:
+    return bool(await book.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))

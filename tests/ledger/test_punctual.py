@@ -4,6 +4,7 @@ import asyncio
 import copy
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.core.enums import Overlap
 from app.ledger.decide import decide_schedule
@@ -128,3 +129,24 @@ async def test_processes_that_decide_the_same_tick_at_once_make_one_run(book: Bo
     assert sum(map(len, queued)) == 1
     assert await book.ticks() == [("12:01", "ran"), ("12:02", "ran")]
     assert len(await book.run_ids()) == 2
+
+
+async def test_each_decision_is_logged_with_its_outcome_and_number_of_ticks(book: Book) -> None:
+    await book.open(every(1))
+    remembered = RememberedRows()
+
+    with capture_logs() as logs:
+        await decided(book, remembered)
+        await book.finish()
+        await decided(book, remembered)  # in one statement
+        await book.finish()
+        await book.pause()
+        book.clock.now += 2 * MINUTE
+        await decided(book, remembered)
+
+    lines = [line for line in logs if line["event"] == "tick.decided"]
+    assert [(line["schedule"], line["outcome"], line["count"]) for line in lines] == [
+        (KEY, "ran", 1),
+        (KEY, "ran", 1),
+        (KEY, "skipped", 3),
+    ]

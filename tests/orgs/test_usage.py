@@ -34,6 +34,9 @@ async def test_each_limit_is_shown_with_what_is_used_of_it(
     await visitor.patch(preset_id=ODDS)
     await had_item(pool, org, NOON)
     await pool.execute(SOURCE, await had_run(pool, org, NOON))
+    await pool.execute(
+        "INSERT INTO org_sources (org_id, name, recipe, revision) VALUES ($1, 'own', '', 1)", org.id
+    )
     stored = await pool.fetchval("SELECT bytes FROM org_usage")
 
     limits, months = await used(visitor)
@@ -42,6 +45,7 @@ async def test_each_limit_is_shown_with_what_is_used_of_it(
     assert limits["max_rows"] == (1, 3)
     assert limits["max_stored_mb"] == (round(stored / 1e6, 3), 500)
     assert (limits["max_collections"], limits["runs_per_day"]) == ((1, 10), (1, 300))
+    assert limits["max_recipes"][0] == 1
     assert limits["max_pages"][0] is None
     month = f"{NOON:%Y-%m}"
     assert months == [{"month": month, "runs": 1, "pages": 7, "bytes": 9000, "items": 5}]

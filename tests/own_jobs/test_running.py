@@ -107,6 +107,18 @@ async def test_parameters_are_typed_and_what_a_job_returns_are_the_runs_stats(
     assert (wrong["status"], wrong["error_type"]) == ("failure", "BadParameters")
 
 
+async def test_parameters_that_a_job_does_not_take_are_not_tried_again(
+    house: WorkerContext,
+) -> None:
+    @job(retries=2)
+    async def own(run: Run, *, pages: int = 1) -> None:
+        del run, pages
+
+    row = await performed(house, own, pages="many")
+
+    assert (row["status"], row["retries"]) == ("failure", 0)
+
+
 async def test_a_scheduled_run_knows_its_tick_and_its_window(house: WorkerContext) -> None:
     seen: list[Any] = []
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from app.core.enums import RunStatus
+from app.core.records import Rejected
 from app.store import tenancy
 from app.store.db import Pool
 from app.store.runs import listing, progress, run_rows
@@ -56,3 +57,17 @@ async def test_an_unchanged_page_lists_what_the_run_that_read_it_rejected(
     assert await listed(read) == [(read, "no price"), (read, "no name")]
     assert await listed(unchanged) == [(read, "no price"), (read, "no name")]
     assert await listed(clean) == []
+
+
+async def test_a_reason_with_a_character_that_postgres_refuses_is_stored_without_it(
+    pool: Pool, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    (queued,) = await book.ring(after=MINUTE)
+    claimed, rejected = await book.claim(queued), Rejected("no price: a\0b", b"raw", None)
+
+    async with tenancy.transaction(pool, None) as connection:
+        await progress.save_rejected(connection, claimed, ("shop", "p", 1), [rejected])
+
+    assert await pool.fetchval("SELECT reason FROM rejected_records") == "no price: a b"

@@ -53,6 +53,20 @@ async def scheduled(pool: Pool, key: str, task: str) -> UUID:
     return run_id
 
 
+async def test_a_run_is_read_for_its_own_organisation_only(pool: Pool) -> None:
+    org, run_id = uuid4(), uuid4()
+    await pool.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", org)
+    theirs = RunRequest(run_id, "collection", {}, "ada", 3, 240, org_id=org)
+    await run_rows.request(pool, theirs, NOON)
+
+    found = await listing.run(pool, run_id, org)
+
+    assert found is not None
+    assert found["execution_id"] == run_id
+    assert await listing.run(pool, run_id, uuid4()) is None
+    assert await listing.run(pool, await manual(pool, "odds"), org) is None
+
+
 async def test_a_run_is_listed_under_the_name_of_its_schedule(pool: Pool) -> None:
     names = {
         await scheduled(pool, "source:books", "source"): "source:books",

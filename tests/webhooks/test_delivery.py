@@ -25,6 +25,7 @@ from tests import worker_harness
 from tests.clock import NOON
 from tests.configs import SECRETS_KEY, config_for
 from tests.horizon import settled
+from tests.wait import until
 from tests.webhooks import receiver as receivers
 from tests.webhooks.receiver import HANG, Receiver
 from workers import webhooks
@@ -184,6 +185,34 @@ async def test_a_delivery_may_end_while_others_are_claimed(
     await deliver_webhooks(ctx)
 
     assert (await account(worker)).delivered == 1
+
+
+async def test_failed_deliveries_have_half_of_the_slots_and_the_others_are_for_new_ones(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, failed, _ = await with_webhook(worker, receiver.url("/again"), "Again")
+    receiver.answers["/again"] = [500]
+    await collect(worker, org, "a")
+    await deliver(worker)
+    await worker.pool.execute(NOW_DUE)
+    other, _, _ = await with_webhook(worker, receiver.url("/new"), "New")
+    await collect(worker, other, "b")
+    await settled(worker.pool)
+    hanging = {asyncio.create_task(asyncio.sleep(60)) for _ in range(webhooks.MAX_CONCURRENT // 2)}
+    sender = webhooks.Sender(retries=set(hanging))
+
+    step = asyncio.create_task(deliver_webhooks(worker_harness.ctx_of(worker) | {"sender": sender}))
+    await until(lambda: _came(receiver, "/new"), what="the new delivery")
+    step.cancel()
+    await asyncio.wait([step])
+    await sender.close()
+
+    attempts = "SELECT attempts FROM webhook_deliveries WHERE webhook_id = $1"
+    assert await worker.pool.fetchval(attempts, failed) == 1
+
+
+async def _came(receiver: Receiver, path: str) -> bool:
+    return bool(receiver.of(path))
 
 
 async def test_gone_pauses_at_once(worker: WorkerContext, receiver: Receiver) -> None:
