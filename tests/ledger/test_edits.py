@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from app.ledger import decide, edit
-from app.orgs import tokens
+from app.orgs import admin, tokens
 from tests.clock import NOON
 from tests.ledger.harness import KEY, MINUTE, Book, every, times
 
@@ -162,3 +162,18 @@ async def test_a_collection_that_is_disabled_while_its_organisation_is_stays_so_
     await book.pool.execute("UPDATE organizations SET disabled_at = NULL")
 
     assert not (await book.row())["enabled"]
+
+
+async def test_ticks_before_an_organisation_is_disabled_and_enabled_are_as_it_was_then(
+    book: Book,
+) -> None:
+    org = await tokens.create_org(book.pool, "Acme", book.clock())
+    await book.open(replace(every(1), org_id=org))
+    found = await admin.find(book.pool, org)
+
+    await admin.disable(book.pool, found, book.clock.pass_by(minutes=1, seconds=5))
+    await admin.enable(book.pool, found, book.clock.pass_by(minutes=2))
+    await book.ring(after=MINUTE)
+
+    outcomes = ["ran", "skipped(disabled)", "skipped(disabled)", "ran"]
+    assert [outcome for _, outcome in await book.ticks()] == outcomes

@@ -379,3 +379,23 @@ async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(
     assert early is None
     assert beside is None
     assert after is not None
+
+
+@pytest.mark.parametrize("ended", ["lost", "failure"])
+async def test_the_end_of_a_run_ends_its_open_sources_and_leaves_the_others(
+    desk: Desk, ended: str
+) -> None:
+    claimed = await desk.begin(max_attempts=1)
+    for source in ("done", "open"):
+        await progress.begin(desk.pool, claimed, source)
+    await desk.pool.execute("UPDATE run_sources SET status = 'success' WHERE source = 'done'")
+
+    if ended == "lost":
+        later = desk.clock() + timedelta(seconds=LEASE + 1)
+        await run_rows.requeue_expired(desk.pool, later)
+    else:
+        ending = RunEnding(RunStatus.FAILURE, desk.clock())
+        assert await run_rows.finish(desk.pool, claimed, ending)
+
+    rows = await desk.pool.fetch("SELECT source, status FROM run_sources ORDER BY source")
+    assert [tuple(row) for row in rows] == [("done", "success"), ("open", ended)]

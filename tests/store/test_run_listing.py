@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -163,6 +164,47 @@ async def test_rejected_records_name_the_job_and_are_all_counted(pool: Pool) -> 
     assert {(row["job"], row["execution_id"]) for row in rows} == {("source:books", run_id)}
     assert (len(rows[0]["data"]), rows[0]["size"]) == (listing.REJECTED_BYTES, 1000)
     assert (await listing.rejected(pool, RejectedFilter(source="asknews_news"), 9))[1] == 1
+
+
+async def test_an_error_is_found_by_its_kind_and_its_text_is_no_pattern(pool: Pool) -> None:
+    blocked, full = await manual(pool, "poll_news"), await manual(pool, "poll_news")
+    text = "UPDATE runs SET error_type = $2, error_message = $3 WHERE execution_id = $1"
+    await pool.execute(text, blocked, "http_status", "refused")
+    await pool.execute(text, full, "OSError", "the disk is 100% full")
+
+    async def found(error: str) -> list[UUID]:
+        return [row["execution_id"] for row in await listing.runs(pool, RunFilter(error=error), 9)]
+
+    assert await found("HTTP_status") == [blocked]
+    assert await found("100% full") == [full]
+    assert await found("disk%full") == []
+
+
+async def test_rejected_records_are_of_the_newest_run_first_and_not_older_than_asked(
+    pool: Pool,
+) -> None:
+    newer, older = await manual(pool, "poll_news"), await manual(pool, "poll_news")
+    for run_id, age in ((older, 2), (newer, 1)):
+        await pool.execute(AGE, run_id, NOON - timedelta(hours=age))
+        await pool.execute(REJECTED, run_id, "asknews_news", str(age), b"{}")
+    at = "UPDATE rejected_records SET created_at = $2 WHERE execution_id = $1"
+    await pool.execute(at, newer, NOON)
+    await pool.execute(at, older, NOON - timedelta(hours=2))
+
+    async def ids(**wanted: Any) -> list[str]:
+        rows, _ = await listing.rejected(pool, RejectedFilter(**wanted), 9)
+        return [row["record_id"] for row in rows]
+
+    assert await ids() == ["1", "2"]
+    assert await ids(since=NOON) == ["1"]
+
+
+async def test_a_run_is_found_by_the_beginning_of_its_id_in_either_case(pool: Pool) -> None:
+    run_id = UUID("abcdef00-0000-4000-8000-000000000000")
+    await run_rows.request(pool, RunRequest(run_id, "poll_news", {}, "ada", 3, 240), NOON)
+
+    for begins in ("abcdef", "ABCDEF"):
+        assert await listing.ids_with_prefix(pool, begins) == [run_id]
 
 
 async def test_models_can_be_queried_under_their_plain_names(pool: Pool) -> None:
