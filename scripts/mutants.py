@@ -28,9 +28,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
-    "app/ledger": ("tests/ledger", "tests/proof"),
+    "app/ledger": ("tests/ledger", "tests/proof", "tests/commands/test_backfill.py"),
     "app/scheduling": ("tests/scheduling",),
-    "app/runs": ("tests/runs", "tests/replay", "tests/execute/test_attempts.py"),
+    "app/runs": ("tests/runs", "tests/replay", "tests/logs", "tests/execute/test_attempts.py"),
     "app/health/judge.py": ("tests/health/test_judge.py",),
 }
 # Imported once, so that no forked process has to.
