@@ -106,6 +106,7 @@ class Databases:
     async def _emptied(self, connection: "asyncpg.Connection[Any]") -> bool:
         assert self._pristine is not None
         while await connection.fetchval(DISCONNECT):  # noqa: ASYNC110 - it is Postgres that ends them
+        while await connection.fetchval(DISCONNECT):  # noqa: ASYNC110 - Postgres has no event for it
             await asyncio.sleep(0.005)
         tables = await connection.fetch(WRITTEN)
         if sum(table["bytes"] for table in tables) > LARGE_BYTES:

@@ -2,21 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from app.embedded import Servers
 from app.store.content import item_listing, news_listing, page_listing
 from app.store.content.item_listing import ItemFilter
 from app.store.content.news_listing import NewsFilter
 from app.store.content.page_listing import RejectionFilter
-from app.store.db import Connection, Pool
+from app.store.db import Connection, Pool, open_pool
 from app.store.reports import overview
 from app.store.runs import run_pages
 from app.store.runs.listing import RunFilter
 from app.store.tenancy import transaction
+from tests import servers as real
 
 ROWS = 12_000
 EXAMINED = 5_100  # with what a sort of equal instants reads ahead
@@ -109,14 +112,24 @@ READS: dict[str, tuple[Read, int]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", READS)
-async def test_a_page_reads_no_more_rows_than_it_examines(pool: Pool, name: str) -> None:
+@pytest.fixture(scope="module")
+async def full(servers: Servers, template: str) -> AsyncGenerator[Pool]:
+    """A database with many rows of everything, which the reads of this file leave as they are."""
+    name = f"listings_{uuid4().hex}"
+    opened = await open_pool(await real.create_database(servers, name, template=template), size=2)
     for statement in FILL:
-        await pool.execute(statement, ROWS)
-    await pool.execute("ANALYZE items, articles, runs, rejected_records, raw_pages, ticks")
+        await opened.execute(statement, ROWS)
+    await opened.execute("ANALYZE items, articles, runs, rejected_records, raw_pages, ticks")
+    yield opened
+    await opened.close()
+    await real.drop_database(servers, name)
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_a_page_reads_no_more_rows_than_it_examines(full: Pool, name: str) -> None:
     read, most = READS[name]
     executed: list[Any] = []
-    async with transaction(pool, None) as connection:
+    async with transaction(full, None) as connection:
         with connection.query_logger(executed.append):
             await read(connection)
             await asyncio.sleep(0)  # asyncpg logs in a callback
