@@ -6,16 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio.to_thread
+import asyncpg
 import pytest
 
 from app.context import WorkerContext
-from app.store.db import Pool
+from app.embedded import Servers
+from app.store.db import OPERATOR_SESSION, Pool
+from tests import servers as real
 from tests import worker_harness
 from tests.commands.conftest import ROOT, Tell, TellJson
 
@@ -249,19 +254,30 @@ finally:
 """
 
 
+@pytest.fixture(scope="module")
+async def million(servers: Servers, template: str) -> AsyncGenerator[str]:
+    """A database with a million changes of prices, which exports leave as they are."""
+    name = f"million_{uuid4().hex}"
+    dsn = await real.create_database(servers, name, template=template)
+    filling = await asyncpg.connect(dsn, server_settings=OPERATOR_SESSION)
+    await filling.execute(FILL, ROWS, timeout=100)
+    await filling.close()
+    yield dsn
+    await real.drop_database(servers, name)
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the memory")
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 async def test_a_million_rows_take_little_memory(
-    surroundings: dict[str, str], pool: Pool, tmp_path: Path, form: str
+    redis_url: str, million: str, tmp_path: Path, form: str
 ) -> None:
-    await pool.execute(FILL, ROWS, timeout=60)
     command = ["export", "changes", str(tmp_path / "x"), "--format", form, "--json"]
 
     def taken() -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 - ourselves
             [sys.executable, "-c", WEIGHED, *command],
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"]} | surroundings,  # noqa: TID251 - the child's
+            env={"PATH": os.environ["PATH"], "DATABASE_URL": million, "REDIS_URL": redis_url},  # noqa: TID251 - the child's
             capture_output=True,
             text=True,
             check=True,
