@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -29,6 +30,23 @@ from tests.databases import Databases
 
 OURS = "rollcall:*"
 
+# pytest-xdist runs a file in one process: those that take minutes begin first, or one process would
+# still be at work on them when the others have ended.
+LONGEST = (
+    "dashboard/test_every_page.py",
+    "upgrades/test_data.py",
+    "commands/test_export.py",
+    "embedded/test_embedded.py",
+    "api/test_document.py",
+    "commands/test_server_faults.py",
+    "api/test_door.py",
+    "recipes/test_incomplete.py",
+    "dashboard/test_in_the_browser.py",
+    "crash/test_crash.py",
+    "api/test_trials.py",
+)
+FOLDER = Path(__file__).parent
+
 # The suite makes the same examples in every run; --hypothesis-profile=default makes others.
 settings.register_profile("suite", derandomize=True)
 settings.load_profile("suite")
@@ -37,6 +55,13 @@ settings.load_profile("suite")
 # tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)  # pytest-randomly has shuffled them
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; the others as they come."""
+    place = {FOLDER / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")
