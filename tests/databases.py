@@ -105,7 +105,6 @@ class Databases:
 
     async def _emptied(self, connection: "asyncpg.Connection[Any]") -> bool:
         assert self._pristine is not None
-        while await connection.fetchval(DISCONNECT):  # noqa: ASYNC110 - it is Postgres that ends them
         while await connection.fetchval(DISCONNECT):  # noqa: ASYNC110 - Postgres has no event for it
             await asyncio.sleep(0.005)
         tables = await connection.fetch(WRITTEN)
