@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sqlmodel import SQLModel
 
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,59}")
+TAKEN = frozenset({"ctx", "run_id"})  # parameters of the arq function itself
 MAX_RETRIES = 20
 DEFAULT_BACKOFF = 30.0  # seconds before the first retry; each further one waits twice as long
 DEFAULT_LIMITS = HostLimits(rate=2, burst=4, concurrency=4)  # of `run.client`, for each host
@@ -262,6 +263,8 @@ def params_model(name: str, parameters: Sequence[inspect.Parameter]) -> type[Par
     for one in parameters:
         if one.kind not in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD):
             raise ValueError(f"the parameter `{one}` has no name to be given by: write it out")
+        if one.name in TAKEN:
+            raise ValueError(f"the parameter `{one.name}` is taken: rename it")
         if one.annotation is one.empty:
             raise ValueError(f"the parameter `{one.name}` has no type: write `{one.name}: str`")
         fields[one.name] = (one.annotation, ... if one.default is one.empty else one.default)

@@ -42,6 +42,10 @@ async def variadic(run: Run, *names: str) -> None:
     del run, names
 
 
+async def takes_run_id(run: Run, *, run_id: str = "") -> None:
+    del run, run_id
+
+
 class Opaque:
     """A type that JSON cannot be."""
 
@@ -154,6 +158,7 @@ def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
         (untyped, {"every": 60}, "`region` has no type: write `region: str`"),
         (required, {"every": 60}, "`region` has no default, and a scheduled run is given none"),
         (variadic, {}, "has no name to be given by"),
+        (takes_run_id, {}, "the parameter `run_id` is taken: rename it"),
         (unreadable, {}, "its parameters cannot be read from JSON"),
         (without_run, {}, "takes a run: write `async def name(run: Run)`"),
         (other_first, {}, "write `run: Run`, or `ctx` for arq's own"),
