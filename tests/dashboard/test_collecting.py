@@ -69,7 +69,8 @@ async def test_run_now_queues_one_run_in_the_organisations_line(
 
     rows = await site.pool.fetch("SELECT * FROM runs")
     assert f'action="/jobs/{key.replace(":", "%3A")}/run"' in page
-    assert (answer.status_code, again.headers["location"]) == (303, answer.headers["location"])
+    assert answer.status_code == 303
+    assert again.headers["location"] == f"{answer.headers['location']}?done=open_run"
     assert [(r["requested_by"], r["trigger"]) for r in rows] == [("acme/ann", "manual")]
     assert [r["org_id"] for r in rows] == [UUID(key.partition(":")[2])]
     assert await redis.zscore(org_queue.ORG_QUEUE, f"run:{rows[0]['execution_id']}:1") is not None
@@ -152,7 +153,7 @@ async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:
     assert "→" not in page
     assert "Resume" in page
     assert await edits(site) == [
-        ("paused", "acme/ann", {"note": "holidays"}),
+        ("paused", "acme/ann", {"note": "holidays", "until": "2999-12-24T08:00:00+00:00"}),
         ("resumed", "acme/ann", {"note": None}),
     ]
     assert await revision(site) == before + 2
