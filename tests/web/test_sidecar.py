@@ -1,6 +1,7 @@
 """The health addresses beside the overall ones."""
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -96,25 +97,32 @@ async def test_a_badge_is_a_picture_that_says_how_the_job_stands(web: Visit, red
     assert (unknown.status_code, ET.fromstring(unknown.text)[0].text) == (404, "a<b&c: no such job")  # noqa: S314 - our own
 
 
-NEVER_RAN = replace(good(), last_run=None, last_success=None, last_status=None, registered_at=NOW)
+def never_ran(age: timedelta = timedelta(0)) -> JobFacts:
+    registered_at = datetime.now(UTC) - age
+    return replace(
+        good(), last_run=None, last_success=None, last_status=None, registered_at=registered_at
+    )
+
+
 GREEN, RED, AMBER, GREY = "#1a7f37", "#b3261e", "#8a5a00", "#57606a"
 
 
 @pytest.mark.parametrize(
     ("facts", "text", "colour"),
     [
-        (good(), "healthy", GREEN),
-        (SILENT, "overdue", RED),
-        (NEVER_RAN, "not started", AMBER),
-        (replace(NEVER_RAN, registered_at=NOW - timedelta(hours=1)), "overdue", AMBER),
-        (replace(good(), paused_at=NOW), "paused", GREY),
-        (replace(good(), enabled=False), "paused", GREY),
+        (good, "healthy", GREEN),
+        (lambda: SILENT, "overdue", RED),
+        (never_ran, "not started", AMBER),
+        (lambda: never_ran(timedelta(hours=1)), "overdue", AMBER),
+        (lambda: replace(good(), paused_at=NOW), "paused", GREY),
+        (lambda: replace(good(), enabled=False), "paused", GREY),
     ],
+    ids=["well", "silent", "new", "never ran", "paused", "disabled"],
 )
 async def test_a_badge_has_the_text_and_the_colour_of_its_status(
-    web: Visit, redis: Redis, facts: JobFacts, text: str, colour: str
+    web: Visit, redis: Redis, facts: Callable[[], JobFacts], text: str, colour: str
 ) -> None:
-    await write_jobs(redis, [(JOB, facts)])
+    await write_jobs(redis, [(JOB, facts())])
 
     async with web() as client:
         badge = ET.fromstring((await client.get(f"/badge/{JOB}.svg")).text)  # noqa: S314 - our own
