@@ -26,7 +26,6 @@ MAX_PAGES = 10  # of organisations' runs per sweep
 MAX_LOGGED_RUNS = 20  # requeued runs to log one by one; beyond that, their number
 REDERIVE_SECONDS = 5.0
 REDERIVE_BATCH = 100  # schedules
-LEASE_SECONDS = 15.0  # unless the context says otherwise
 DECIDE_SECONDS = 1.0  # seconds for organisations' schedules: startup must not wait for them all
 
 # Between the multiples of ten seconds, at which most ticks are due.
@@ -50,7 +49,7 @@ async def sweep(ctx: dict[str, Any]) -> None:
     Safe to run concurrently and repeatedly.
     """
     context = deciding_context(ctx)
-    await requeue_expired(context, ctx.get("lease_seconds", LEASE_SECONDS))
+    await requeue_expired(context, ctx.get("lease_seconds", run_rows.LEASE_SECONDS))
     await requeue_lost(context, trigger.known_jobs(ctx))
     state = dispatch_state(ctx)
     state.sweep_page = await requeue_lost_org_runs(
@@ -91,7 +90,7 @@ async def publish_health(ctx: dict[str, Any]) -> None:
     await trigger.health_publisher(ctx).publish_changes()
 
 
-async def requeue_expired(context: DecidingContext, lease: float = LEASE_SECONDS) -> None:
+async def requeue_expired(context: DecidingContext, lease: float = run_rows.LEASE_SECONDS) -> None:
     """Requeue runs whose lease, of so many seconds, expired, or record them as lost."""
     requeued, lost = await run_rows.requeue_expired(context.control, context.clock(), lease)
     for run in requeued:

@@ -72,7 +72,7 @@ class AlertWatcher:
         self._id = uuid4().hex
         self._away_since: float | None = None
         self._sent_without_redis: str | None = None  # when
-        self._not_told: tuple[float, list[str]] = (0.0, [])  # from when to try notifiers again
+        self._failed: tuple[float, list[str]] = (0.0, [])  # when to try which notifiers again
 
     async def step(self) -> None:
         """Judge, queue and deliver once. Does not raise if a server or a notifier is down."""
@@ -125,7 +125,7 @@ class AlertWatcher:
         await self._mark_away()
         if now - self._away_since < POSTGRES_OUTAGE_LIMIT or self._in_quiet_hours():
             return
-        retry_at, channels = self._not_told
+        retry_at, channels = self._failed
         if await self._claim_alert():
             channels = self._notifiers.taking(POSTGRES_INCIDENT, AlertSeverity.FAILURE)
         elif now < retry_at:
@@ -161,11 +161,11 @@ class AlertWatcher:
         errors = await gather_fail_fast(self._notifiers.send(name, message) for name in channels)
         _log.error("alert.postgres_away", told=sum(error is None for error in errors))
         failed = [name for name, error in zip(channels, errors, strict=True) if error]
-        self._not_told = (time.monotonic() + POSTGRES_RETRY_SECONDS, failed)
+        self._failed = (time.monotonic() + POSTGRES_RETRY_SECONDS, failed)
         if len(failed) < len(channels):
             await self._record_report()
         elif channels == self._notifiers.taking(POSTGRES_INCIDENT, message.severity):
-            self._not_told = (0.0, [])  # another process may reach them
+            self._failed = (0.0, [])  # another process may reach them
             await self._release_alert()
 
     async def _record_report(self) -> None:
@@ -184,7 +184,7 @@ class AlertWatcher:
 
     async def _postgres_answers(self) -> None:
         """Queue a recovery message if an outage of Postgres was reported, after quiet hours."""
-        self._away_since, self._not_told = None, (0.0, [])
+        self._away_since, self._failed = None, (0.0, [])
         kept = await self._outage_keys()
         if not any(kept) and self._sent_without_redis is None:
             return

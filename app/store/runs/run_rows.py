@@ -83,6 +83,8 @@ class RunEnding:
     error_message: str | None = None
 
 
+LEASE_SECONDS = 15.0  # of a lease, unless the settings say otherwise
+
 # The run and the event that says why it waits, in one statement; the id makes it idempotent.
 REQUEST = """
 WITH requested AS (
@@ -484,7 +486,7 @@ async def defer(
 
 
 async def requeue_expired(
-    pool: Pool, now: datetime, lease: float = 15.0
+    pool: Pool, now: datetime, lease: float = LEASE_SECONDS
 ) -> tuple[list[QueuedRun], list[UUID]]:
     """Handle runs with expired leases; returns those queued again, and those out of attempts.
 

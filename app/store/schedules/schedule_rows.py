@@ -122,8 +122,8 @@ WHERE due_at <= $1 AND org_id IS NOT NULL
 ORDER BY due_at LIMIT $4
 """
 
-# Asked every second by every worker. Without those that another session has locked: it decides or
-# edits them, and whoever waited for each of them would hold up the others.
+# Asked every second by every worker. Without those that another session has locked, which decides
+# or edits them: waiting for one would delay all others.
 DUE_BUILT_IN = """
 SELECT key || ' ' || version, key FROM schedules
 WHERE due_at <= $1 AND org_id IS NULL
