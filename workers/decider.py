@@ -69,11 +69,12 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
         await stack.enter_async_context(run_log.capture(redis, settings.secrets()))
         health = HealthPublisher(pool, redis, order.worker)
         stack.push_async_callback(health.close)
+        turn = DispatchState()
         ctx: dict[str, Any] = {
             "context": Deciding(pool, redis, clock),
             "known_jobs": order.known_jobs,
             "lease_seconds": settings.lease_seconds,
-            "turn": DispatchState(),
+            "turn": turn,
             "deciding": set[str](),
             "remembered": remembered,
             "health": health,
@@ -85,6 +86,7 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
             most=MAX_JOBS,
             heartbeat=lambda: _beat(heartbeat),
             beat_seconds=settings.lease_seconds / 3,
+            starts=turn.starts,
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, runner.stop)
         _log.info("decider.started", worker=order.worker, schedules=len(order.triggers))

@@ -1,5 +1,6 @@
 """Dispatch, every second: decides due ticks without a trigger, and admits organisations' runs."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +10,14 @@ from app.core.tasks import gather_fail_fast
 from app.ledger import backfill
 from app.ledger.decide import decide_due, decide_each
 from app.queue import enqueue, org_queue
+from app.queue.starts import NextStarts
 from app.store.runs.run_rows import QueuedRunsPage
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import DueQuery
 from workers import trigger
 
 BATCH_SIZE = 500
+BATCH_SECONDS = 0.1  # assumed of the first batch
 CONCURRENT_BATCHES = 2  # concurrent batches: one is decided while the other waits for Postgres
 MAX_SECONDS = 10.0  # seconds that one dispatch may take; the next one continues
 SKIP_SECONDS = 60.0  # seconds until an undecidable schedule is tried again
@@ -27,13 +30,14 @@ class DispatchState:
     `busy`: a dispatch is under way. `skipped_until`: the monotonic time until which a schedule that
     could not be decided is skipped, by its version key. `sweep_page`: where the last sweep of
     organisations' runs stopped. `zones_ahead`: zones of which newer data is stored than this
-    process has.
+    process has. `starts`: the next starts of built-in jobs, which batches make way for.
     """
 
     busy: bool = False
     skipped_until: dict[str, float] = field(default_factory=dict[str, float])
     sweep_page: QueuedRunsPage | None = None
     zones_ahead: frozenset[str] = frozenset()
+    starts: NextStarts = field(default_factory=NextStarts)
 
     def skip(self, version_keys: list[str]) -> None:
         """Skip these schedules for a minute, so that they do not block the others."""
@@ -89,12 +93,15 @@ async def _decide_built_in(
 async def _decide_batches(
     context: DecidingContext, ctx: dict[str, Any], state: DispatchState, deadline: float
 ) -> None:
-    found = BATCH_SIZE
+    found, took = BATCH_SIZE, BATCH_SECONDS
     while found == BATCH_SIZE and time.monotonic() < deadline:
+        await asyncio.sleep(state.starts.rest(took))
+        began = time.monotonic()
         batch = await decide_due(context.control, _due_now(context, ctx, state))
         found = batch.found
         state.skip(batch.undecidable)
         await enqueue.enqueue_runs(context.control, context.redis, batch.queued)
+        took = time.monotonic() - began
 
 
 def _due_now(context: DecidingContext, ctx: dict[str, Any], state: DispatchState) -> DueQuery:

@@ -68,7 +68,9 @@ def cron_entry_for(key: str, schedule: Schedule) -> ScheduleCron:
         tick_at = datetime.fromtimestamp(instant_ms / 1000, UTC)
         await trigger_schedule(ctx, key, tick_at)
 
-    return resilient_entry(f"ring:{key}", on_trigger, schedule)
+    entry = resilient_entry(f"ring:{key}", on_trigger, schedule)
+    entry.punctual = True
+    return entry
 
 
 def resilient_entry(

@@ -22,10 +22,14 @@ def utc_now() -> datetime:
 
 @dataclass(repr=False)
 class ScheduleCron(CronJob):
-    """A cron job that runs at the ticks of `schedule`; arq's own time fields are not used."""
+    """A cron job that runs at the ticks of `schedule`; arq's own time fields are not used.
+
+    `punctual`: work in bulk makes way for its starts.
+    """
 
     schedule: Schedule = field(kw_only=True)
     clock: Callable[[], datetime] = field(default=utc_now, kw_only=True)
+    punctual: bool = field(default=False, kw_only=True)
 
     def calculate_next(self, prev_run: datetime) -> None:
         """Set `next_run` to the first start after `prev_run`, or to the latest one missed since.

@@ -22,6 +22,7 @@ from app.core.log import logger
 from app.core.tasks import cancel_all
 from app.queue.cron import ScheduleCron, utc_now
 from app.queue.jobs import Script
+from app.queue.starts import NextStarts
 
 AHEAD = timedelta(seconds=0.5)  # how far ahead starts are claimed
 MARGIN = 0.1  # seconds before the next start at which it is claimed
@@ -53,7 +54,8 @@ class CronRunner:
     """Runs `entries` until `stop`. Errors of Redis and of entries are logged.
 
     `ctx`: each entry gets a copy of it, with the `job_id` that arq would give. `most`: entries that
-    run at once. `heartbeat` is awaited every `beat_seconds`.
+    run at once. `heartbeat` is awaited every `beat_seconds`. `starts` expects those of `punctual`
+    entries, in whichever process they run.
     """
 
     redis: ArqRedis
@@ -63,6 +65,7 @@ class CronRunner:
     heartbeat: Callable[[], Awaitable[None]]
     beat_seconds: float
     clock: Callable[[], datetime] = utc_now
+    starts: NextStarts = field(default_factory=NextStarts)
     _slots: asyncio.Semaphore = field(init=False)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _due: list[tuple[datetime, int]] = field(default_factory=list[tuple[datetime, int]])
@@ -73,8 +76,7 @@ class CronRunner:
         """Note when each entry is due first, from now."""
         self._slots = asyncio.Semaphore(self.most)
         for number, entry in enumerate(self.entries):
-            entry.calculate_next(self.clock())
-            heapq.heappush(self._due, (_next(entry), number))
+            heapq.heappush(self._due, (self._next_start(entry, self.clock()), number))
 
     async def run(self) -> None:
         """Run the entries until `stop`; then finish what was claimed, for a second."""
@@ -123,9 +125,16 @@ class CronRunner:
             at, number = self._due[0]
             entry = self.entries[number]
             taken.append((f"{entry.name}:{to_unix_ms(at)}", at, entry))
-            entry.calculate_next(at)
-            heapq.heapreplace(self._due, (_next(entry), number))
+            heapq.heapreplace(self._due, (self._next_start(entry, at), number))
         return taken
+
+    def _next_start(self, entry: ScheduleCron, after: datetime) -> datetime:
+        entry.calculate_next(after)
+        if entry.next_run is None:
+            raise TypeError(f"{entry.name} has no next run")  # calculate_next sets it
+        if entry.punctual:
+            self.starts.expect(entry.next_run)
+        return entry.next_run
 
     async def _claim(self, starts: list[tuple[str, datetime, ScheduleCron]]) -> None:
         while starts and not self._stopped.is_set():
@@ -181,9 +190,3 @@ class CronRunner:
             away = time.monotonic() - self._redis_lost_at
             _log.info("worker.redis_back", away_s=round(away, 2))
             self._redis_lost_at = None
-
-
-def _next(entry: ScheduleCron) -> datetime:
-    if entry.next_run is None:
-        raise TypeError(f"{entry.name} has no next run")  # calculate_next sets it
-    return entry.next_run

@@ -14,6 +14,7 @@ from app.core.enums import COLLECTION_TASK
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
 from app.queue import org_queue
+from app.queue.cron import utc_now
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import TRANSIENT, Pool, open_pool
@@ -21,7 +22,7 @@ from tests import worker_harness
 from tests.dispatch import orgs
 from tests.wait import until
 from workers import sweep
-from workers.dispatch import dispatch
+from workers.dispatch import dispatch, dispatch_state
 from workers.trigger import trigger_schedule
 
 HOUR = timedelta(hours=1)
@@ -59,6 +60,19 @@ async def test_all_that_are_due_wait_in_line_and_a_few_are_let_in(
 
     assert await statuses(house.pool) == {("queued", 1): 1_200}
     assert (await in_arq(house.redis), await org_queue.length(house.redis)) == (4, 1_196)
+
+
+async def test_a_batch_makes_way_for_the_start_of_a_built_in_job(
+    house: WorkerContext, ctx: dict[str, Any]
+) -> None:
+    await due_now(house, 3)
+    start = utc_now() + timedelta(seconds=0.05)
+    dispatch_state(ctx).starts.expect(start)
+
+    await dispatch(ctx)
+
+    assert await house.pool.fetchval("SELECT count(*) FROM runs WHERE status = 'queued'") == 3
+    assert await house.pool.fetchval("SELECT min(queued_at) FROM runs") >= start
 
 
 async def test_what_a_worker_cannot_do_it_does_not_decide(

@@ -136,3 +136,18 @@ async def test_it_goes_on_when_redis_was_away(redis_server: RedisProcess) -> Non
 
     assert any(line["event"] == "worker.redis_back" for line in lines)
     assert len(set(seen.ids)) == len(seen.ids)
+
+
+async def test_the_starts_of_punctual_entries_are_expected_also_when_another_process_runs_them(
+    redis_server: RedisProcess,
+) -> None:
+    seen = Seen()
+    punctual, other = entry("punctual", seen), entry("other", seen, 0.5)
+    punctual.punctual = True
+
+    async with running(redis_server.url, other), running(redis_server.url, punctual) as runner:
+        due = punctual.next_run
+        assert due is not None
+        await until(lambda: runner.starts.rest(0.2) > 0)
+        assert abs((due - datetime.now(UTC)).total_seconds()) < 0.3
+        await until(lambda: len([one for one in seen.ids if one.startswith("punctual")]) == 1)
