@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlmodel import col, select
 
-from app.models import Run
+from app.models.runs import RunRow
 from app.store import select as selects
 from app.store.db import Pool
 from app.store.runs import listing, run_pages, run_rows
@@ -210,7 +210,7 @@ async def test_a_run_is_found_by_the_beginning_of_its_id_in_either_case(pool: Po
 async def test_models_can_be_queried_under_their_plain_names(pool: Pool) -> None:
     run_id = await manual(pool, "poll_news")
 
-    statement = select(Run.execution_id, Run.status).where(col(Run.job) == "poll_news")
+    statement = select(RunRow.execution_id, RunRow.status).where(col(RunRow.job) == "poll_news")
 
     rows = await selects.fetch(pool, statement)
     assert rows == [{"execution_id": run_id, "status": "queued"}]

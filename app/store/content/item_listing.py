@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import String, cast, func
 from sqlmodel import col, select
 
-from app.models import ItemRow
+from app.models.orgs import ItemRow
 from app.store import select as selects
 from app.store.bounded import (
     MAX_EXAMINED,

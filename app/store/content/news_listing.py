@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from app.models import ArticleEntityRow, ArticleRow, StoryEntityRow, StoryRow
+from app.models.news import ArticleEntityRow, ArticleRow, StoryEntityRow, StoryRow
 from app.store.bounded import Condition, RowPage, RowQuery, row_page
 from app.store.db import Connection
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from app.models import RejectedRow, RunRow
+from app.models.runs import RejectedRow, RunRow
 from app.store.bounded import Condition, RowPage, RowQuery, row_page
 from app.store.db import Connection
 

@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import tuple_
 from sqlmodel import col, select
 
-from app.models import ItemRow, ScheduleEditRow, ScheduleRow
+from app.models.orgs import ItemRow, ScheduleEditRow
+from app.models.schedules import ScheduleRow
 from app.store import select as selects
 from app.store.db import Connection
 

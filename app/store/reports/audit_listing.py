@@ -8,7 +8,9 @@ from uuid import UUID
 from sqlalchemy import Uuid, and_, cast, func, literal, null, or_, union_all
 from sqlmodel import col, select
 
-from app.models import AuditRow, ScheduleEditRow, ScheduleRow
+from app.models.audit import AuditRow
+from app.models.orgs import ScheduleEditRow
+from app.models.schedules import ScheduleRow
 from app.store import select as selects
 from app.store.db import Connection, Pool
 

@@ -10,7 +10,7 @@ from sqlalchemy import Uuid, and_, cast, literal, literal_column, null, or_, uni
 from sqlmodel import col, select
 
 from app.core.enums import TickOutcome
-from app.models import ScheduleRow, TickGapRow, TickRow
+from app.models.schedules import ScheduleRow, TickGapRow, TickRow
 from app.store import select as selects
 from app.store.db import Connection, Pool, begun_with
 

@@ -16,7 +16,8 @@ from app.core.enums import (
     RunStatus,
     Trigger,
 )
-from app.models import RejectedRow, RunEventRow, RunRow, RunSourceRow, ScheduleRow
+from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow
+from app.models.schedules import ScheduleRow
 from app.store import select as selects
 from app.store.db import Connection, Pool
 

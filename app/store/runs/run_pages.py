@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlmodel import col, select
 
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
-from app.models import RunRow
+from app.models.runs import RunRow
 from app.store import select as selects
 from app.store.bounded import MAX_EXAMINED, RowPage
 from app.store.db import Connection
