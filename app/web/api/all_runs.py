@@ -147,16 +147,8 @@ def _with_id(row: dict[str, Any]) -> dict[str, Any]:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "GET",
-        RUNS,
-        Scope.READ,
-        list_all_runs,
-        AllRuns,
-        query=AllRunsQuery,
-        operator=True,
-    ),
-    Endpoint("GET", RUN, Scope.READ, read_any_run, AnyRunWithSources, operator=True),
+    Endpoint("GET", RUNS, Scope.READ, list_all_runs, AllRuns, query=AllRunsQuery),
+    Endpoint("GET", RUN, Scope.READ, read_any_run, AnyRunWithSources),
     Endpoint(
         "POST",
         f"{RUN}/cancel",
@@ -165,8 +157,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         AnyRunWithSources,
         body=ReasonRequest,
         optional=True,
-        errors=(409,),
-        operator=True,
     ),
     Endpoint(
         "POST",
@@ -177,15 +167,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=202,
         body=ReasonRequest,
         optional=True,
-        errors=(409,),
-        operator=True,
     ),
-    Endpoint(
-        "GET",
-        "/operator/workers",
-        Scope.READ,
-        list_workers,
-        Workers,
-        operator=True,
-    ),
+    Endpoint("GET", "/operator/workers", Scope.READ, list_workers, Workers),
 )

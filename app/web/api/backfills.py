@@ -92,7 +92,7 @@ async def _answer(request: ApiRequest) -> ApiResponse:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", BACKFILLS, Scope.READ, list_backfills, Backfills, operator=True),
+    Endpoint("GET", BACKFILLS, Scope.READ, list_backfills, Backfills),
     Endpoint(
         "POST",
         BACKFILLS,
@@ -102,9 +102,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=202,
         body=BackfillCreate,
         errors=(404,),
-        operator=True,
     ),
-    Endpoint("GET", BACKFILL, Scope.READ, read_backfill, BackfillBody, operator=True),
+    Endpoint("GET", BACKFILL, Scope.READ, read_backfill, BackfillBody),
     Endpoint(
         "POST",
         f"{BACKFILL}/stop",
@@ -113,7 +112,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         BackfillBody,
         body=ReasonRequest,
         optional=True,
-        errors=(409,),
-        operator=True,
     ),
 )

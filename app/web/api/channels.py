@@ -83,17 +83,10 @@ CHANNEL = "/collection/channels/{channel_id}"
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", CHANNELS, Scope.READ, list_channels, Channels),
     Endpoint(
-        "POST",
-        CHANNELS,
-        Scope.ADMIN,
-        create_channel,
-        ChannelBody,
-        status=201,
-        body=ChannelCreate,
-        errors=(409,),
+        "POST", CHANNELS, Scope.ADMIN, create_channel, ChannelBody, status=201, body=ChannelCreate
     ),
-    Endpoint("GET", CHANNEL, Scope.READ, read_channel, ChannelBody, errors=(404,)),
-    Endpoint("DELETE", CHANNEL, Scope.ADMIN, delete_channel, status=204, errors=(404,)),
+    Endpoint("GET", CHANNEL, Scope.READ, read_channel, ChannelBody),
+    Endpoint("DELETE", CHANNEL, Scope.ADMIN, delete_channel, status=204),
     Endpoint(
         "POST",
         f"{CHANNEL}/test",
@@ -102,7 +95,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ChannelBody,
         status=202,
         body=EmptyRequest,
-        optional=True,
-        errors=(404, 409),
     ),
 )

@@ -81,8 +81,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         try_source,
         DryRunResult,
         body=EmptyRequest,
-        optional=True,
-        errors=(404,),
         seconds=dry_run_pool.REQUEST_SECONDS,
         once=False,
     ),

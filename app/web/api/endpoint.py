@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from app.core.enums import Scope
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.base import EmptyRequest
 
 Handler = Callable[[ApiRequest], Awaitable[ApiResponse]]
 
@@ -19,11 +20,10 @@ class Endpoint:
     `body`, `query`: the models of the request.
     `once`: a POST may have an idempotency key; not one that changes nothing. `secret`: its answer
     has a secret.
-    `operator`: it is for tokens of the operator, else for those of an organisation.
-    `data`: also for tokens of an organisation that may read the operator's odds and news.
-    `optional`: the body may be omitted.
+    `data`: for tokens of the operator, and of an organisation that may read its odds and news.
+    `optional`: the body may be omitted, as an EmptyRequest always.
     `etag`: the response has an ETag. `if_match`: If-Match is accepted.
-    `errors`: error statuses in addition to those of every endpoint.
+    `errors`: error statuses in addition to those that follow from the other fields.
     `seconds`: the time limit of a request; of a stream, until it begins.
     `stream`: the media types of a response that is streamed, besides that of `response`.
     """
@@ -42,15 +42,24 @@ class Endpoint:
     errors: tuple[int, ...] = ()
     seconds: float = 10.0
     stream: tuple[str, ...] = ()
-    operator: bool = False
     data: bool = False
     once: bool = True
     secret: bool = False
 
     @property
+    def operator(self) -> bool:
+        """Whether it is for tokens of the operator, else it is for those of an organisation."""
+        return self.data or self.path.startswith("/operator/")
+
+    @property
     def takes_key(self) -> bool:
         """Whether the request may have an idempotency key."""
         return self.once and self.method == "POST"
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether a request without a body is refused."""
+        return not self.optional and self.body is not None and self.body is not EmptyRequest
 
     @property
     def name(self) -> str:

@@ -111,18 +111,9 @@ def _job(state: ScheduleState, health: HealthSnapshot) -> JobBody:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", JOBS, Scope.READ, list_jobs, JobList, query=JobsQuery, operator=True),
-    Endpoint("GET", JOB, Scope.READ, read_job, JobBody, operator=True),
-    Endpoint(
-        "POST",
-        f"{JOB}/pause",
-        Scope.OPERATE,
-        pause_job,
-        JobBody,
-        body=JobPause,
-        errors=(409,),
-        operator=True,
-    ),
+    Endpoint("GET", JOBS, Scope.READ, list_jobs, JobList, query=JobsQuery),
+    Endpoint("GET", JOB, Scope.READ, read_job, JobBody),
+    Endpoint("POST", f"{JOB}/pause", Scope.OPERATE, pause_job, JobBody, body=JobPause),
     Endpoint(
         "POST",
         f"{JOB}/resume",
@@ -131,7 +122,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         JobBody,
         body=ReasonRequest,
         optional=True,
-        operator=True,
     ),
     Endpoint(
         "POST",
@@ -142,8 +132,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=202,
         body=JobRun,
         optional=True,
-        errors=(409,),
-        operator=True,
-        seconds=30,  # the first one imports own jobs
+        seconds=30,
     ),
 )

@@ -96,33 +96,7 @@ def _summary(
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "GET",
-        ARTICLES,
-        Scope.READ,
-        list_articles,
-        Articles,
-        query=NewsQuery,
-        operator=True,
-        data=True,
-    ),
-    Endpoint(
-        "GET",
-        STORIES,
-        Scope.READ,
-        list_stories,
-        Stories,
-        query=NewsQuery,
-        operator=True,
-        data=True,
-    ),
-    Endpoint(
-        "GET",
-        f"{STORIES}/{{story}}",
-        Scope.READ,
-        read_story,
-        StoryBody,
-        operator=True,
-        data=True,
-    ),
+    Endpoint("GET", ARTICLES, Scope.READ, list_articles, Articles, query=NewsQuery, data=True),
+    Endpoint("GET", STORIES, Scope.READ, list_stories, Stories, query=NewsQuery, data=True),
+    Endpoint("GET", f"{STORIES}/{{story}}", Scope.READ, read_story, StoryBody, data=True),
 )

@@ -77,7 +77,7 @@ def _operation(endpoint: Endpoint) -> Json:
     }
     if endpoint.body is not None:
         operation["requestBody"] = {
-            "required": not endpoint.optional,
+            "required": endpoint.needs_body,
             "content": {"application/json": {"schema": _ref(endpoint.body)}},
         }
     return operation
@@ -174,11 +174,7 @@ def _headers(names: Iterable[str]) -> Json:
 
 
 def _ref(model: type[BaseModel]) -> Json:
-    return {"$ref": REF.format(model=_title(model))}
-
-
-def _title(model: type[BaseModel]) -> str:
-    return str(model.model_config.get("title") or model.__name__)
+    return {"$ref": REF.format(model=str(model.model_config.get("title") or model.__name__))}
 
 
 def _schemas(endpoints: Iterable[Endpoint]) -> Json:

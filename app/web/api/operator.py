@@ -138,15 +138,7 @@ def _tokens(prefix: str) -> tuple[Endpoint, ...]:
     """The endpoints of the tokens of the operator, or of one organisation."""
     path = f"{prefix}/tokens"
     return (
-        Endpoint(
-            "GET",
-            path,
-            Scope.READ,
-            list_tokens,
-            Tokens,
-            errors=(404,),
-            operator=True,
-        ),
+        Endpoint("GET", path, Scope.READ, list_tokens, Tokens, errors=(404,)),
         Endpoint(
             "POST",
             path,
@@ -157,13 +149,12 @@ def _tokens(prefix: str) -> tuple[Endpoint, ...]:
             body=TokenCreate,
             secret=True,
             errors=(404,),
-            operator=True,
         ),
     )
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", ORGS, Scope.READ, list_organizations, Organizations, operator=True),
+    Endpoint("GET", ORGS, Scope.READ, list_organizations, Organizations),
     Endpoint(
         "POST",
         ORGS,
@@ -172,45 +163,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         OrganizationBody,
         status=201,
         body=OrganizationCreate,
-        operator=True,
     ),
+    Endpoint("GET", ORG, Scope.READ, read_organization, OrganizationBody),
     Endpoint(
-        "GET",
-        ORG,
-        Scope.READ,
-        read_organization,
-        OrganizationBody,
-        errors=(404,),
-        operator=True,
+        "PATCH", ORG, Scope.ADMIN, change_organization, OrganizationBody, body=OrganizationChange
     ),
-    Endpoint(
-        "PATCH",
-        ORG,
-        Scope.ADMIN,
-        change_organization,
-        OrganizationBody,
-        body=OrganizationChange,
-        errors=(404,),
-        operator=True,
-    ),
-    Endpoint(
-        "GET",
-        f"{ORG}/usage",
-        Scope.READ,
-        read_organization_usage,
-        UsageBody,
-        errors=(404,),
-        operator=True,
-    ),
+    Endpoint("GET", f"{ORG}/usage", Scope.READ, read_organization_usage, UsageBody),
     *_tokens("/operator"),
     *_tokens(ORG),
-    Endpoint(
-        "DELETE",
-        "/operator/tokens/{token_id}",
-        Scope.ADMIN,
-        revoke_token,
-        status=204,
-        errors=(404,),
-        operator=True,
-    ),
+    Endpoint("DELETE", "/operator/tokens/{token_id}", Scope.ADMIN, revoke_token, status=204),
 )

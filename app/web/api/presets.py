@@ -169,9 +169,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=201,
         body=PresetCreate,
         etag=True,
-        errors=(409,),
     ),
-    Endpoint("GET", PRESET, Scope.READ, read_preset, PresetBody, etag=True, errors=(404,)),
+    Endpoint("GET", PRESET, Scope.READ, read_preset, PresetBody, etag=True),
     Endpoint(
         "PATCH",
         PRESET,
@@ -184,12 +183,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         errors=(404, 409),
     ),
     Endpoint(
-        "DELETE",
-        PRESET,
-        Scope.ADMIN,
-        delete_preset,
-        status=204,
-        if_match=True,
-        errors=(404, 409),
+        "DELETE", PRESET, Scope.ADMIN, delete_preset, status=204, if_match=True, errors=(404, 409)
     ),
 )

@@ -113,8 +113,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         QueuedRunBody,
         status=202,
         body=EmptyRequest,
-        optional=True,
-        errors=(409,),
     ),
     Endpoint(
         "POST",
@@ -124,18 +122,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         QueuedRunBody,
         status=202,
         body=EmptyRequest,
-        optional=True,
-        errors=(409,),
     ),
     Endpoint("GET", "/collection/runs", Scope.READ, list_runs, Runs, query=RunsQuery),
-    Endpoint(
-        "GET",
-        "/collection/runs/{run_id}",
-        Scope.READ,
-        read_run,
-        RunWithSources,
-        errors=(404,),
-    ),
+    Endpoint("GET", "/collection/runs/{run_id}", Scope.READ, read_run, RunWithSources),
     Endpoint(
         "POST",
         "/collection/runs/{run_id}/cancel",
@@ -143,8 +132,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         cancel_run,
         RunWithSources,
         body=EmptyRequest,
-        optional=True,
-        errors=(404, 409),
     ),
     Endpoint(
         "POST",
@@ -154,7 +141,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         QueuedRunBody,
         status=202,
         body=EmptyRequest,
-        optional=True,
-        errors=(404, 409),
     ),
 )

@@ -173,22 +173,9 @@ def _schedule(path: str) -> tuple[Endpoint, ...]:
             if_match=True,
         ),
         Endpoint(
-            "DELETE",
-            path,
-            Scope.ADMIN,
-            retire_schedule,
-            status=204,
-            if_match=True,
-            errors=(404,),
+            "DELETE", path, Scope.ADMIN, retire_schedule, status=204, if_match=True, errors=(404,)
         ),
-        Endpoint(
-            "GET",
-            f"{path}/edits",
-            Scope.READ,
-            list_edits,
-            Edits,
-            query=PageQuery,
-        ),
+        Endpoint("GET", f"{path}/edits", Scope.READ, list_edits, Edits, query=PageQuery),
     )
 
 

@@ -58,14 +58,6 @@ SECRET = f"{SECRETS}/{{secret}}"
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", SECRETS, Scope.READ, list_secrets, SecretNames),
-    Endpoint(
-        "PUT",
-        SECRET,
-        Scope.ADMIN,
-        put_secret,
-        SecretName,
-        body=SecretValue,
-        errors=(409,),
-    ),
-    Endpoint("DELETE", SECRET, Scope.ADMIN, delete_secret, status=204, errors=(404,)),
+    Endpoint("PUT", SECRET, Scope.ADMIN, put_secret, SecretName, body=SecretValue, errors=(409,)),
+    Endpoint("DELETE", SECRET, Scope.ADMIN, delete_secret, status=204),
 )

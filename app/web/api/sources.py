@@ -176,10 +176,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=201,
         body=OrgSourceCreate,
         etag=True,
-        errors=(409,),
         seconds=dry_run_pool.REQUEST_SECONDS,
     ),
-    Endpoint("GET", SOURCE, Scope.READ, read_source, OrgSourceBody, etag=True, errors=(404,)),
+    Endpoint("GET", SOURCE, Scope.READ, read_source, OrgSourceBody, etag=True),
     Endpoint(
         "PUT",
         SOURCE,
@@ -189,16 +188,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         body=OrgSourceChange,
         etag=True,
         if_match=True,
-        errors=(404,),
         seconds=dry_run_pool.REQUEST_SECONDS,
     ),
     Endpoint(
-        "DELETE",
-        SOURCE,
-        Scope.ADMIN,
-        delete_source,
-        status=204,
-        if_match=True,
-        errors=(404, 409),
+        "DELETE", SOURCE, Scope.ADMIN, delete_source, status=204, if_match=True, errors=(404, 409)
     ),
 )

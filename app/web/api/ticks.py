@@ -77,22 +77,7 @@ async def _page(
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/collection/ticks", Scope.READ, list_ticks, Ticks, query=TicksQuery),
     Endpoint(
-        "GET",
-        "/operator/jobs/{key}/ticks",
-        Scope.READ,
-        list_job_ticks,
-        Ticks,
-        query=TicksQuery,
-        errors=(404,),
-        operator=True,
+        "GET", "/operator/jobs/{key}/ticks", Scope.READ, list_job_ticks, Ticks, query=TicksQuery
     ),
-    Endpoint(
-        "GET",
-        "/operator/ticks",
-        Scope.READ,
-        list_all_ticks,
-        AllTicks,
-        query=AllTicksQuery,
-        operator=True,
-    ),
+    Endpoint("GET", "/operator/ticks", Scope.READ, list_all_ticks, AllTicks, query=AllTicksQuery),
 )

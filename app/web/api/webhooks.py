@@ -121,7 +121,9 @@ async def list_deliveries(request: ApiRequest) -> ApiResponse:
     page, more = rows[: query.limit], len(rows) > query.limit
     return ApiResponse(
         Deliveries(
-            deliveries=[_delivery(row) for row in page],
+            deliveries=[
+                DeliveryBody.model_validate(row | {"id": f"msg_{row['id'].hex}"}) for row in page
+            ],
             next_cursor=cursor.encode(page[-1]["number"]) if more else None,
         )
     )
@@ -151,10 +153,6 @@ def _body(one: Webhook) -> WebhookBody:
     )
 
 
-def _delivery(row: dict[str, Any]) -> DeliveryBody:
-    return DeliveryBody.model_validate(row | {"id": f"msg_{row['id'].hex}"})
-
-
 WEBHOOKS = "/collection/webhooks"
 WEBHOOK = "/collection/webhooks/{webhook_id}"
 
@@ -170,28 +168,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=201,
         body=WebhookCreate,
         secret=True,
-        errors=(409,),
     ),
-    Endpoint("GET", WEBHOOK, Scope.READ, read_webhook, WebhookBody, errors=(404,)),
-    Endpoint("DELETE", WEBHOOK, Scope.ADMIN, delete_webhook, status=204, errors=(404,)),
+    Endpoint("GET", WEBHOOK, Scope.READ, read_webhook, WebhookBody),
+    Endpoint("DELETE", WEBHOOK, Scope.ADMIN, delete_webhook, status=204),
     Endpoint(
-        "POST",
-        f"{WEBHOOK}/pause",
-        Scope.OPERATE,
-        pause_webhook,
-        WebhookBody,
-        body=PauseRequest,
-        errors=(404,),
+        "POST", f"{WEBHOOK}/pause", Scope.OPERATE, pause_webhook, WebhookBody, body=PauseRequest
     ),
     Endpoint(
-        "POST",
-        f"{WEBHOOK}/resume",
-        Scope.OPERATE,
-        resume_webhook,
-        WebhookBody,
-        body=EmptyRequest,
-        optional=True,
-        errors=(404,),
+        "POST", f"{WEBHOOK}/resume", Scope.OPERATE, resume_webhook, WebhookBody, body=EmptyRequest
     ),
     Endpoint(
         "POST",
@@ -201,17 +185,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         WebhookTest,
         status=202,
         body=EmptyRequest,
-        optional=True,
-        errors=(404,),
     ),
     Endpoint(
-        "POST",
-        f"{WEBHOOK}/replay",
-        Scope.OPERATE,
-        replay_webhook,
-        Replayed,
-        body=WebhookReplay,
-        errors=(404,),
+        "POST", f"{WEBHOOK}/replay", Scope.OPERATE, replay_webhook, Replayed, body=WebhookReplay
     ),
     Endpoint(
         "GET",
@@ -220,6 +196,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         list_deliveries,
         Deliveries,
         query=DeliveriesQuery,
-        errors=(404,),
     ),
 )
