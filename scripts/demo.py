@@ -33,7 +33,8 @@ from app.orgs import one_time_login
 from app.queue.jobs import redis_pool
 from app.store import db, servers
 from app.store.db import Pool
-from app.store.runs import run_rows
+from app.store.runs import listing
+from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats
 from scripts.child_processes import Child, ChildEnvironment, child, last_lines
 from scripts.run_table import Row, figures, table
@@ -300,7 +301,7 @@ async def _first_round(running: Running, names: Sequence[str]) -> dict[str, Row]
 
 async def _finished(running: Running) -> list[dict[str, Any]]:
     """Return the runs that have ended since the demo began, oldest first."""
-    rows = reversed(await run_rows.recent(running.pool, 50))
+    rows = reversed(await listing.runs(running.pool, RunFilter(), 50))
     return [
         row for row in rows if row["completed_at"] and row["completed_at"] >= running.started_at
     ]
@@ -333,7 +334,7 @@ async def _every_second(step: Any) -> None:
 
 
 async def _draw(running: Running, live: Live) -> None:
-    rows = await run_rows.recent(running.pool, SHOWN_RUNS)
+    rows = await listing.runs(running.pool, RunFilter(), SHOWN_RUNS)
     now = await heartbeats.database_now(running.pool)
     title = "The latest runs" if rows else "Waiting for the first tick ..."
     live.update(Group(table(rows, title, now), _footer(running.setup)), refresh=True)

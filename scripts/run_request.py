@@ -27,7 +27,7 @@ from app.health import keys
 from app.orgs.steering import WantedRun
 from app.queue.jobs import redis_pool
 from app.store import db, schema, servers
-from app.store.runs import run_rows
+from app.store.runs import listing, run_rows
 from workers import registry
 from workers.job import Job, takes_list
 
@@ -185,7 +185,7 @@ async def _follow(context: CommandContext, arguments: Arguments, run_id: UUID) -
             row = await run_rows.read_run(context.pool, run_id)
             status = RunStatus.LOST if row is None else RunStatus(row["status"])
             live.update(
-                _progress(arguments.job, status, await run_rows.read_sources(context.pool, run_id)),
+                _progress(arguments.job, status, await listing.sources(context.pool, run_id)),
                 refresh=True,
             )
             if status not in OPEN_STATUSES:
@@ -218,7 +218,7 @@ async def _outcome(context: CommandContext, run_id: UUID) -> dict[str, Any]:
         **{name: row.get(name) for name in fields},
         "sources": [
             {name: row[name] for name in ("source", "status", "pages", "records", "error_message")}
-            for row in await run_rows.read_sources(context.pool, run_id)
+            for row in await listing.sources(context.pool, run_id)
         ],
     }
 

@@ -17,7 +17,7 @@ from app.fetch.tokens import AuthenticatedFetcher
 from app.runs.attempts import Leases
 from app.sources.base import Source
 from app.store.db import Pool
-from app.store.runs import run_rows
+from app.store.runs import listing, run_rows
 from app.store.servers import ServerUrls
 from workers import odds, registry
 from workers.execute import execute
@@ -123,4 +123,4 @@ async def run_row(pool: Pool, run_id: UUID) -> dict[str, Any]:
 
 async def source_rows(pool: Pool, run_id: UUID) -> dict[str, dict[str, Any]]:
     """The sources of a run, by name."""
-    return {row["source"]: row for row in await run_rows.read_sources(pool, run_id)}
+    return {row["source"]: row for row in await listing.sources(pool, run_id)}

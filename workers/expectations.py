@@ -14,7 +14,6 @@ from app.sources.expectations import (
     Expectations,
     SourceResult,
     check,
-    join_messages,
     main_reason,
 )
 from app.sources.recipes.model import Recipe
@@ -90,7 +89,9 @@ async def check_row(
     breaches = check(found, before, expected, context.clock())
     if not breaches:
         return row
-    message = "; ".join(filter(None, (row.error_message, join_messages(breaches))))
+    message = "; ".join(
+        filter(None, (row.error_message, "; ".join(breach.message for breach in breaches)))
+    )
     return replace(
         row,
         status=RunStatus.PARTIAL_FAILURE,

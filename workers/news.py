@@ -20,11 +20,6 @@ from workers.schedule_settings import from_settings
 from workers.source_group import PageWriteCounts
 
 
-def every_source(config: Config) -> tuple[AskNewsNews]:
-    """The AskNews source, without entities."""
-    return (AskNewsNews(config.asknews_url),)
-
-
 def source(config: Config, entities: tuple[str, ...] | None = None) -> AskNewsNews:
     """The AskNews source for these entities, or the tracked ones. Raises Auth."""
     return AskNewsNews(
@@ -44,7 +39,7 @@ class NewsGroup(AskNewsGroup):
 
     def every_source(self, config: Config) -> Sequence[AskNewsNews]:
         """The AskNews source, without entities."""
-        return every_source(config)
+        return (AskNewsNews(config.asknews_url),)
 
     async def write(
         self, connection: Connection, records: Sequence[Article], now: datetime, run_id: UUID

@@ -9,7 +9,7 @@ from app.core import log
 from app.core.enums import FailureKind, RunStatus, StoreMode
 from app.core.errors import Failure, Incomplete
 from app.core.messages import Partition
-from app.core.records import Item, Record
+from app.core.records import Item
 from app.sources.base import ListingEnd, fetcher_name
 from app.sources.recipes.collisions import KeyPlaces
 from app.store import tenancy
@@ -145,7 +145,9 @@ class SourceWriter:
         if result.rejected:
             where = (self._source.name, part.key, page.raw.page)
             await progress.save_rejected(connection, self._claimed, where, result.rejected)
-        if not any(_is_observation(one) for one in result.accepted):
+        if not any(
+            isinstance(one, Item) and one.mode is StoreMode.APPEND for one in result.accepted
+        ):
             await self.pages.remember(page, replace(content, prices=written.prices), connection)
         return Counts(
             pages=1,
@@ -256,11 +258,6 @@ class SourceWriter:
         if row.status is RunStatus.SUCCESS and len(row.done) == row.partitions:
             now = self._context.clock()
             await tracker.record_partitions(connection, row.source, row.done, now, run_id)
-
-
-def _is_observation(record: Record) -> bool:
-    """Whether it is a row of its own in each run: its page must be parsed although unchanged."""
-    return isinstance(record, Item) and record.mode is StoreMode.APPEND
 
 
 def _redo_correction(page: Counts, redo: Counts) -> Counts:

@@ -19,11 +19,6 @@ from workers.schedule_settings import from_settings
 from workers.source_group import PageWriteCounts
 
 
-def every_source(config: Config) -> tuple[AskNewsStories]:
-    """The AskNews source, without entities."""
-    return (AskNewsStories(config.asknews_url),)
-
-
 def source(config: Config, entities: tuple[str, ...] | None = None) -> AskNewsStories:
     """The AskNews source for these entities, or the tracked ones. Raises Auth."""
     return AskNewsStories(
@@ -41,7 +36,7 @@ class StoriesGroup(AskNewsGroup):
 
     def every_source(self, config: Config) -> Sequence[AskNewsStories]:
         """The AskNews source, without entities."""
-        return every_source(config)
+        return (AskNewsStories(config.asknews_url),)
 
     async def write(
         self, connection: Connection, records: Sequence[Story], now: datetime, run_id: UUID

@@ -99,7 +99,10 @@ def story(
             return row | {
                 "entities": entities.get(story_id, []),
                 "updates": await store.story_updates(connection, story_id, MAX_UPDATES),
-                "sentiments": [_without_id(value) for value in values[story_id]],
+                "sentiments": [
+                    {name: value[name] for name in ("at", "value", "run_id")}
+                    for value in values[story_id]
+                ],
             }
 
     found = connections.with_pool(read)
@@ -144,7 +147,3 @@ def _show(rows: list[Row], columns: Sequence[str], *, as_json: bool) -> None:
     else:
         shown = (row | {"entities": ", ".join(row["entities"])} for row in rows)
         terminal.print_table(shown, columns)
-
-
-def _without_id(value: Row) -> Row:
-    return {name: value[name] for name in ("at", "value", "run_id")}

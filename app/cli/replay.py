@@ -63,7 +63,9 @@ def replay(
         report = _run(reader, request, write=True)
         sys.stderr.write(f"written by run {report.run_id}\n")
     if as_json:
-        terminal.print_json(_as_json(report))
+        terminal.print_json(
+            {**report.stats(), "run_id": report.run_id, "examples": _examples(report)}
+        )
 
 
 def _run(reader: ReplaySource, request: ReplayRequest, *, write: bool) -> ReplayReport:
@@ -99,7 +101,3 @@ def _show(report: ReplayReport) -> None:
         terminal.print_table(rows, ("record", "field", "before", "after"))
     counts = (f"{name.replace('_', ' ')}: {getattr(report, name)}" for name in _COUNTS)
     terminal.write_line(", ".join(counts))
-
-
-def _as_json(report: ReplayReport) -> dict[str, Any]:
-    return {**report.stats(), "run_id": report.run_id, "examples": _examples(report)}

@@ -51,13 +51,12 @@ def ticks(  # noqa: PLR0913 - the filters of a command are its arguments
             pool, jobs, tick_listing.TickFilter(begin, end, outcome, reason), limit
         )
 
-    rows = [_without_id(row) for row in connections.with_pool(read)]
+    rows = [
+        {name: value for name, value in row.items() if name != "schedule_id"}
+        for row in connections.with_pool(read)
+    ]
     if as_json:
         terminal.print_json(rows)
         return
     shown = (row | {"run": str(row["run_id"])[:8] if row["run_id"] else None} for row in rows)
     terminal.print_table(shown, COLUMNS)
-
-
-def _without_id(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "schedule_id"}

@@ -155,7 +155,10 @@ def tick_facts(newest: Sequence[DecidedTick], ill_since: datetime | None = None)
 
     `ill_since`: since when the job is recorded at fault.
     """
-    parsed = [(outcome, _reason(reason), at, count) for outcome, reason, at, count in newest]
+    parsed = [
+        (outcome, None if reason is None else TickReason(reason), at, count)
+        for outcome, reason, at, count in newest
+    ]
     rested = [at for _, reason, at, _ in parsed if reason in _RESTED]
     due = [tick for tick in parsed if tick[1] not in _WANTED]
     skipped = [
@@ -176,10 +179,6 @@ def tick_facts(newest: Sequence[DecidedTick], ill_since: datetime | None = None)
         ran=ran,
         due=counted,
     )
-
-
-def _reason(value: str | None) -> TickReason | None:
-    return None if value is None else TickReason(value)
 
 
 def silent_after(

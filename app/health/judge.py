@@ -102,7 +102,7 @@ def judge(facts: JobFacts, now: datetime, rules: HealthRules = DEFAULT_RULES) ->
     It is healthy if its last run ended within two intervals (cron: before `silent_after`), its next
     tick has been due for at most one interval (cron: the grace), and no check of `rules` fails.
     """
-    age = _age(facts.last_run, now)
+    age = None if facts.last_run is None else max(0.0, _seconds(facts.last_run, now))
     if not facts.enabled:
         return HealthStatus(JobStatus.PAUSED, HealthReason.DISABLED, None, age)
     if facts.paused_at is not None:
@@ -293,10 +293,6 @@ def _undecided_tick(facts: JobFacts) -> datetime | None:
 
 def _is_valid(interval: float | None) -> bool:
     return interval is not None and math.isfinite(interval) and interval > 0
-
-
-def _age(last_run: datetime | None, now: datetime) -> float | None:
-    return None if last_run is None else max(0.0, _seconds(last_run, now))
 
 
 def _seconds(since: datetime, now: datetime) -> float:

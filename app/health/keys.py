@@ -227,7 +227,10 @@ async def _members(redis: Redis, command: RedisCommand) -> list[str]:
     (response,) = await _send(redis, (command,), atomic=False)
     if isinstance(response, Exception):
         raise response
-    return sorted(_text(member) for member in cast("Iterable[bytes | str]", response))
+    return sorted(
+        member.decode(errors="replace") if isinstance(member, bytes) else member
+        for member in cast("Iterable[bytes | str]", response)
+    )
 
 
 async def _values(redis: Redis, names: Sequence[str]) -> list[str | bytes | None]:
@@ -245,7 +248,3 @@ async def _send(redis: Redis, commands: Sequence[RedisCommand], *, atomic: bool)
         for command in commands:
             pipe.execute_command(*command)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
         return await pipe.execute(raise_on_error=False)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -146,11 +146,9 @@ def _type(arrow: Any, name: str) -> Any:
 
 def _batch(arrow: Any, schema: Any, rows: Sequence[Any]) -> Any:
     columns = [
-        arrow.array([_value(row[n]) for row in rows], type=field.type)
+        arrow.array(
+            [str(row[n]) if isinstance(row[n], UUID) else row[n] for row in rows], type=field.type
+        )
         for n, field in enumerate(schema)
     ]
     return arrow.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _value(value: Any) -> Any:
-    return str(value) if isinstance(value, UUID) else value

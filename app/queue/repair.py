@@ -137,7 +137,7 @@ class RedisRepair:
         """Repair arq's queue, and as many keys of ours as the time allows."""
         seconds, micros = cast("tuple[int, int]", await cast("Any", redis).time())
         now = seconds + micros / 1e6
-        fixed = await _repair_arq(redis, now)
+        fixed = await _repair_queue(redis, redis.default_queue_name, now)
         deadline, slices = time.monotonic() + BUDGET_SECONDS, Slices(rest=1)
         while True:
             self._cursor, names = await cast("Any", redis).scan(
@@ -203,15 +203,13 @@ async def _repair_keys(redis: ArqRedis, names: Sequence[bytes], now: float) -> i
             fixes.append(("DEL", name))
         elif life == -1 or life > family.ttl * _SLACK * 1e3:
             # A string is written with its lifetime; the others get theirs right afterwards.
-            fixes.append(("DEL", name) if kind_name == "string" else _limited(name, family))
+            fixes.append(
+                ("DEL", name) if kind_name == "string" else ("EXPIRE", name, round(family.ttl))
+            )
         else:
             fixes += await _repair_value(redis, name, family, now)
     answers = await _ask(redis, fixes)
     return sum(isinstance(answer, int) and answer > 0 for answer in answers)
-
-
-def _limited(name: bytes, family: KeyFamily) -> tuple[Any, ...]:
-    return ("EXPIRE", name, round(family.ttl))
 
 
 async def _repair_value(
@@ -244,11 +242,6 @@ def _valid_limits(fields: dict[bytes, bytes], now: float) -> bool:
         if number is None or not 0 <= number <= largest:
             return False
     return True
-
-
-async def _repair_arq(redis: ArqRedis, now: float) -> int:
-    """Remove what would hold up arq's queue: entries that cannot run, claims without an end."""
-    return await _repair_queue(redis, redis.default_queue_name, now)
 
 
 async def _repair_queue(redis: ArqRedis, queue: str, now: float) -> int:

@@ -162,9 +162,5 @@ def _by_run(
 
 async def read_lines(redis: Redis, run_id: UUID) -> list[str]:
     """Return the stored lines of a run, oldest first; empty if there are none."""
-    found = cast("list[bytes]", await redis.lrange(key(run_id), 0, -1))  # pyright: ignore[reportGeneralTypeIssues, reportUnknownMemberType]
-    return [_text(line) for line in found]
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    found = cast("list[bytes | str]", await redis.lrange(key(run_id), 0, -1))  # pyright: ignore[reportGeneralTypeIssues, reportUnknownMemberType]
+    return [line.decode(errors="replace") if isinstance(line, bytes) else line for line in found]

@@ -12,7 +12,6 @@ from app.core.enums import Coalesce, Overlap, RunStatus, TickOutcome, TickReason
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 
-_ZERO = timedelta(0)
 _INSTANT = timedelta(microseconds=1)
 # `queue_one` allows one running run and one queued run.
 _QUEUE_ONE_LIMIT = 2

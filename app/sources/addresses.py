@@ -22,16 +22,16 @@ def resolve(base: str, address: str) -> str | None:
     try:
         whole = urljoin(base, path.replace("\\", "/") + written[len(path) :])
         parts = urlsplit(whole)
-        usable = parts.scheme in _PORTS and bool(parts.hostname) and _is_port(parts.port)
+        usable = (
+            parts.scheme in _PORTS
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         return None
     if not usable or any(c.isspace() or not c.isprintable() for c in parts.netloc):
         return None
     return "".join(c if c.isprintable() and c != " " else quote(c, errors="replace") for c in whole)
-
-
-def _is_port(port: int | None) -> bool:
-    return port is None or port > 0
 
 
 def with_params(url: str, params: Sequence[tuple[str, str]]) -> str:

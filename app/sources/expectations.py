@@ -96,11 +96,6 @@ def check(
     )
 
 
-def join_messages(breaches: Sequence[Breach]) -> str:
-    """Return the messages as one line."""
-    return "; ".join(breach.message for breach in breaches)
-
-
 def main_reason(breaches: Sequence[Breach]) -> HealthReason | None:
     """Return the main reason: drift before stale data, which may be a consequence of it."""
     reasons = {breach.reason for breach in breaches}

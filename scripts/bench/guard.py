@@ -45,7 +45,8 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.content import partitions
 from app.store.db import OPERATOR_SESSION, Connection
-from app.store.runs import run_rows
+from app.store.runs import listing, run_rows
+from app.store.runs.listing import RunFilter
 from app.store.servers import ServerUrls
 from app.web.application import create_app
 from app.web.context import WebContext
@@ -315,8 +316,8 @@ async def _runs_of_odds(guard: Guard, web: Standin) -> Figures:
             None,
             {"platforms": ["sportybet"]},
         )
-        (run,) = await run_rows.recent(context.pool, 1)
-        (source,) = await run_rows.read_sources(context.pool, run["execution_id"])
+        (run,) = await listing.runs(context.pool, RunFilter(), 1)
+        (source,) = await listing.sources(context.pool, run["execution_id"])
         if (run["status"], source["pages"]) != (RunStatus.SUCCESS.value, PAGES):
             raise SystemExit(f"{source['pages']} pages; the run is {run['status']}")
 

@@ -25,7 +25,8 @@ from app.queue.jobs import redis_pool
 from app.runs.attempts import Leases
 from app.sources.base import Source
 from app.store.content import partitions
-from app.store.runs import run_rows
+from app.store.runs import listing
+from app.store.runs.listing import RunFilter
 from app.store.servers import ServerUrls
 from workers import odds
 from workers.execute import execute
@@ -102,7 +103,7 @@ async def one(ctx: dict[str, Any], context: WorkerContext, job: Job, found: dict
     await execute(ctx, job)
     found["cpu_s"] += cpu() - before
     found["wall_s"] += time.perf_counter() - began
-    (row,) = await run_rows.recent(context.pool, 1)
+    (row,) = await listing.runs(context.pool, RunFilter(), 1)
     if row["status"] != "success":
         raise SystemExit(f"a run ended as {row['status']}: {row['error_message']}")
     found["prices"] += row["stats"]["prices"]

@@ -73,7 +73,8 @@ def read(root: Element, channel_element: Element, url: str) -> Feed:
     namespace = namespace_prefix(channel_element)
     base_url = xml_base(channel_element, xml_base(root, url))
     inherited = (
-        _language(channel_element, namespace) or root.get(f"{XML}lang"),
+        child_text(channel_element, f"{namespace}language", f"{DC}language")
+        or root.get(f"{XML}lang"),
         _author(channel_element, namespace),
     )
     home_url = child_url(channel_element, base_url, f"{namespace}link")
@@ -174,10 +175,6 @@ def _image(item: Element, base_url: str, enclosed: Iterable[dict[str, str | None
         or (None if cover is None else resolve_url(base_url, cover.get("href") or cover.get("url")))
         or next((e["url"] for e in enclosed if (e["type"] or "").startswith("image/")), None)
     )
-
-
-def _language(channel_element: Element, namespace: str) -> str | None:
-    return child_text(channel_element, f"{namespace}language", f"{DC}language")
 
 
 def _ttl(channel_element: Element, namespace: str) -> timedelta | None:

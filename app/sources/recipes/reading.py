@@ -176,7 +176,7 @@ class RecipeReader:
                 size += len(row.data)
             elif row is not None:
                 rows[row.key] = row
-                size += _size_of(row)
+                size += len(msgspec.json.encode(row.data)) + len(row.key)
             if size > MAX_ROWS_BYTES:
                 raise Expression(f"the rows of the page have more than {MAX_ROWS_BYTES:,} bytes")
         return PageReading(
@@ -332,8 +332,3 @@ def _as_key(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return msgspec.json.encode(value, order="sorted").decode()
-
-
-def _size_of(row: RecipeRow) -> int:
-    """The bytes that the row is stored with, roughly."""
-    return len(msgspec.json.encode(row.data)) + len(row.key)

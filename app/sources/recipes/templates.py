@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 _NAME = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
-Value = TypeVar("Value")
 
 
 def placeholder_names(text: str) -> frozenset[str]:

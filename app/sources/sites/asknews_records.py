@@ -90,7 +90,7 @@ def _read_article(wire: _Article, entity: str) -> Article:
         language=odds.clean_text(wire.language),
         country=odds.clean_text(wire.country),
         published_at=_published(wire.pub_date),
-        sentiment=_sentiment(wire.sentiment),
+        sentiment=None if wire.sentiment is None else round(_checked_sentiment(wire.sentiment)),
         categories=_as_tuple(wire.classification),
         keywords=_as_tuple(wire.keywords),
         entities=_entities_by_kind(wire.entities or {}),
@@ -120,10 +120,6 @@ def _plausible(instant: datetime) -> datetime:
     if instant.year not in _YEARS:
         raise ValueError(f"implausible year {instant.year}")
     return instant
-
-
-def _sentiment(value: float | None) -> int | None:
-    return None if value is None else round(_checked_sentiment(value))
 
 
 def _checked_sentiment(value: float) -> float:

@@ -1,7 +1,7 @@
 """Statements for the progress of a run: one row per source, written under the lease epoch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from app.core.enums import HealthReason, RunStatus
@@ -39,17 +39,7 @@ class Counts:
         return Counts(**{name: getattr(self, name) - getattr(other, name) for name in COUNT_NAMES})
 
 
-COUNT_NAMES = (
-    "pages",
-    "pages_unchanged",
-    "records",
-    "prices",
-    "points",
-    "inserted",
-    "changed",
-    "unchanged",
-    "rejected",
-)
+COUNT_NAMES = tuple(count.name for count in fields(Counts))
 
 
 @dataclass(frozen=True, slots=True)

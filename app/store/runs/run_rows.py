@@ -345,13 +345,6 @@ WITH ended AS (
 SELECT execution_id FROM ended
 """
 
-# By the index on `created_at`, so that the age of the table costs nothing.
-RECENT = """
-SELECT r.execution_id, r.job, r.trigger, r.status, r.attempt, r.scheduled_for, r.queued_at,
-       r.started_at, r.completed_at, r.duration_seconds, r.error_type, r.error_message, r.stats
-FROM runs r ORDER BY r.created_at DESC LIMIT $1
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
@@ -533,20 +526,7 @@ async def cancel_open(
     return [row["execution_id"] for row in rows]
 
 
-async def recent(pool: Pool, limit: int) -> list[dict[str, Any]]:
-    """Return the newest runs, as plain rows."""
-    return [dict(row) for row in await pool.fetch(RECENT, limit)]
-
-
 async def read_run(pool: Pool | Connection, run_id: UUID) -> dict[str, Any] | None:
     """Return one run as a plain row; None if there is none."""
     row = await pool.fetchrow("SELECT * FROM runs WHERE execution_id = $1", run_id)
     return None if row is None else dict(row)
-
-
-async def read_sources(pool: Pool, run_id: UUID) -> list[dict[str, Any]]:
-    """Return the sources of one run, as plain rows."""
-    rows = await pool.fetch(
-        "SELECT * FROM run_sources WHERE execution_id = $1 ORDER BY source", run_id
-    )
-    return [dict(row) for row in rows]

@@ -45,7 +45,7 @@ async def _events(
         yield "retry: 2000\n\n"
         sent = ""
         for poll in range(1, MAX_POLLS):
-            now = _digest(await _state(context, org_id))
+            now = sha256((await _state(context, org_id)).encode()).hexdigest()[:16]
             if now != sent:
                 sent = now
                 yield f"data: {now}\n\n"
@@ -72,10 +72,6 @@ async def _is_ending(context: WebContext) -> bool:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(context.stopping.wait(), POLL_SECONDS)
     return context.stopping.is_set()
-
-
-def _digest(pulse: str) -> str:
-    return sha256(pulse.encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -129,16 +129,6 @@ def home(board: JobsBoard, drawn: Markup, user: HasZone, filters: Mapping[str, s
     )
 
 
-def login(onward: str, fault: str) -> str:
-    """The sign-in form as HTML. `onward`: path to redirect to; `fault`: message or empty."""
-    return page("login.html", onward=onward, fault=fault, user=None)
-
-
-def error(title: str, detail: str) -> str:
-    """The error page as HTML."""
-    return page("error.html", title=title, detail=detail, user=None)
-
-
 def page(name: str, **values: object) -> str:
     """Render the template of that name, with times in the zone of `user`, if there is one."""
     text = part(name, **values)

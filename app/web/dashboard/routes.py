@@ -109,6 +109,8 @@ async def http_error(request: Request, error: Exception) -> Response:
     if "text/html" in request.headers.get("accept", ""):
         title = TITLES.get(status, "Internal error")
         detail = reason if isinstance(error, HTTPException) else "See the log of the web process."
-        return HTMLResponse(rendering.error(title, detail), status, headers)
+        return HTMLResponse(
+            rendering.page("error.html", title=title, detail=detail, user=None), status, headers
+        )
     body = msgspec.json.encode({"status": "error", "reason": reason.lower().replace(" ", "_")})
     return Response(body, status, headers, "application/json")

@@ -50,7 +50,9 @@ class SessionSigner:
         if not _same(signature, self._sign("session", body)):
             return None
         try:
-            session = msgspec.json.decode(_bytes(body), type=Session)
+            session = msgspec.json.decode(
+                urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=Session
+            )
         except (ValueError, msgspec.MsgspecError):
             return None
         return session if session.until > now.timestamp() else None
@@ -87,7 +89,3 @@ def _same(presented: str, expected: str) -> bool:
 
 def _text(data: bytes) -> str:
     return urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _bytes(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

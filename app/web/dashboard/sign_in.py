@@ -129,7 +129,11 @@ def _sign_in(request: Request, principal: Principal, onward: str) -> Response:
 def _form(
     onward: str, fault: str, status: int, headers: dict[str, str] | None = None
 ) -> HTMLResponse:
-    return HTMLResponse(rendering.login(onward, fault), status, NO_STORE | (headers or {}))
+    return HTMLResponse(
+        rendering.page("login.html", onward=onward, fault=fault, user=None),
+        status,
+        NO_STORE | (headers or {}),
+    )
 
 
 def _secure(request: Request) -> bool:

@@ -32,7 +32,9 @@ async def articles(request: Request, user: SessionUser, connection: Connection) 
     now = await heartbeats.database_now(connection)
     since = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
     days = await store.daily_sentiment(connection, since, filters.entity)
-    points = [ChartPoint(day["day"], _float(day["mean"])) for day in days]
+    points = [
+        ChartPoint(day["day"], None if day["mean"] is None else float(day["mean"])) for day in days
+    ]
     return reading.respond(
         "data/articles.html",
         user,
@@ -122,7 +124,3 @@ def _filters(request: Request) -> tuple[NewsFilter, dict[str, str]]:
 
 def _cursor(request: Request) -> Any:
     return reading.cursor_param(request, tuple[datetime, int])
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)

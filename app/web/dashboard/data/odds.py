@@ -134,7 +134,7 @@ async def match(request: Request, user: SessionUser, connection: Connection) -> 
         platforms=_platforms(config, rows),
         pick=pick,
         chart=_chart(moves, names, now, period, _pick_name(pick)),
-        chart_names=_chart_names(moves, names),
+        chart_names=[names[event_id] for event_id in _ids(moves)],
         pick_name=_pick_name(pick),
         periods=list(PERIODS),
         period=period if period in PERIODS else "all",
@@ -265,10 +265,6 @@ def _points(
     ]
     started = [n for n, point in enumerate(points) if point.at == since]
     return points[started[-1] :] if started else points
-
-
-def _chart_names(moves: Sequence[dict[str, Any]], names: Mapping[int, str]) -> list[str]:
-    return [names[event_id] for event_id in _ids(moves)]
 
 
 def _ids(moves: Sequence[dict[str, Any]]) -> list[int]:
