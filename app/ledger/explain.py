@@ -1,13 +1,15 @@
 """Explains a tick, from its schedule to its run, in sentences."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from app.core.enums import TickReason
 from app.core.errors import BadSchedule, UnknownJob, UnknownTick
 from app.ledger.proof import fault_of
-from app.ledger.stored_schedules import read_schedule
+from app.ledger.stored_schedules import read_policies, read_schedule
 from app.store.db import Connection, Pool
 from app.store.reports import proof as store
-from app.store.reports.proof import TickDetail
+from app.store.reports.proof import PastVersion, TickDetail
 from app.store.runs import run_rows
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
@@ -32,8 +34,15 @@ async def explain_in(connection: Connection, key: str, at: datetime | None) -> l
     tick = await store.tick(connection, key, at)
     if tick is None:
         pruned = await store.pruned_through(connection, state.id)
-        return [*_about(state), _undecided(state, at, pruned)]
-    return [*_about(state), *_decision(tick), *await _run(connection, tick)]
+        return [*_about(state), await _undecided(connection, state, at, pruned)]
+    at = tick.last if at is None else at
+    version = await store.version(connection, state.id, tick.version, at)
+    if tick.count > 1 and version is not None:
+        _check_is_tick(state, version, at)
+    sentences = [*_about(state), *_decision(tick, at), *_replaced(state, version)]
+    if tick.reason is TickReason.PAUSED and version is not None:
+        sentences += await _pause(connection, state, version, at)
+    return sentences + await _run(connection, tick)
 
 
 def _about(state: ScheduleState) -> list[str]:
@@ -56,33 +65,97 @@ def _about(state: ScheduleState) -> list[str]:
     return sentences
 
 
-def _undecided(state: ScheduleState, at: datetime | None, pruned: datetime | None) -> str:
+async def _undecided(
+    connection: Connection, state: ScheduleState, at: datetime | None, pruned: datetime | None
+) -> str:
     if pruned is not None and (at is None or at <= pruned):
         return f"Ticks up to {_at(pruned)} were pruned; only their counts are kept (TICK_DAYS)."
     if at is None:
         return "No tick has been decided yet."
-    try:
-        schedule = read_schedule(state)
-    except BadSchedule:
+    version = await store.version(connection, state.id, None, at)
+    if version is None:
+        raise UnknownTick(f"{_at(at)} is not a tick of {state.key}, which was created later")
+    if not _check_is_tick(state, version, at) or at <= state.evaluated_through:
         return f"{_at(at)} has no outcome."
-    if schedule.next(at - timedelta(microseconds=1)) == at and at > state.evaluated_through:
-        return f"{_at(at)} has not been decided yet."
-    raise UnknownTick(
-        f"{_at(at)} is not a tick of {state.key}, which is due {schedule.describe()}"
-        f" (version {state.version})"
+    return f"{_at(at)} has not been decided yet."
+
+
+def _as_of(state: ScheduleState, version: PastVersion) -> ScheduleState:
+    """Return the schedule as it was in a version."""
+    if version.version == state.version:
+        return state
+    return replace(
+        state,
+        version=version.version,
+        spec=version.spec,
+        policies=version.policies,
+        zone_data=version.zone_data,
     )
 
 
-def _decision(tick: TickDetail) -> list[str]:
+def _check_is_tick(state: ScheduleState, version: PastVersion, at: datetime) -> bool:
+    """Return whether the version can be read; raises UnknownTick if `at` is none of its ticks."""
+    try:
+        schedule = read_schedule(_as_of(state, version))
+    except BadSchedule:
+        return False
+    if version.until is None and state.retired_at is not None and at > state.retired_at:
+        raise UnknownTick(
+            f"{_at(at)} is not a tick of {state.key}, which was retired at {_at(state.retired_at)}"
+        )
+    if schedule.next(at - timedelta(microseconds=1)) != at:
+        due = "is due" if version.until is None else "was due then"
+        raise UnknownTick(
+            f"{_at(at)} is not a tick of {state.key}, which {due} {schedule.describe()}"
+            f" (version {version.version})"
+        )
+    return True
+
+
+def _decision(tick: TickDetail, at: datetime) -> list[str]:
     outcome = tick.outcome.value if tick.reason is None else f"{tick.outcome} ({tick.reason})"
-    more = f", with {tick.count - 1} more after it" if tick.count > 1 else ""
-    sentences = [
-        f"The tick of {_at(tick.scheduled_for)}{more} was decided at {_at(tick.decided_at)}:"
-        f" {outcome}."
-    ]
+    decided = f"was decided at {_at(tick.decided_at)}"
+    if tick.count > 1:  # when a gap was begun: it has grown since
+        decided = (
+            f"is one of {tick.count} from {_at(tick.scheduled_for)} to {_at(tick.last)} with the"
+            " same outcome"
+        )
+    sentences = [f"The tick of {_at(at)} {decided}: {outcome}."]
     if tick.blocking_run_id is not None:
         sentences.append(f"Run {tick.blocking_run_id} was still open and blocked it.")
     return sentences
+
+
+def _replaced(state: ScheduleState, version: PastVersion | None) -> list[str]:
+    """Tell of the version that a tick belongs to, if it is no longer in force."""
+    if version is None or version.version == state.version:
+        return []
+    try:
+        due = f"due {read_schedule(_as_of(state, version)).describe()}"
+    except BadSchedule:
+        due = "which cannot be read any more"
+    until = "" if version.until is None else f" until {_at(version.until)}"
+    why = f", when it was replaced ({version.reason})" if version.reason and until else ""
+    return [
+        f"It is a tick of version {version.version}, {due}, in force from {_at(version.since)}"
+        f"{until}{why}."
+    ]
+
+
+async def _pause(
+    connection: Connection, state: ScheduleState, version: PastVersion, at: datetime
+) -> list[str]:
+    """Tell of the pause for which the tick at `at` was skipped, if that is over."""
+    past = _as_of(state, version)
+    try:
+        start = read_schedule(past, read_policies(past)).starts_at(at)
+    except BadSchedule:
+        start = at
+    found = await store.pause_before(connection, state.id, start)
+    if found is None or found[0] == state.paused_at:
+        return []
+    since, by, note = found
+    return [f"It was paused since {_at(since)} by {by}: {note}"]
 
 
 async def _run(connection: Connection, tick: TickDetail) -> list[str]:

@@ -234,7 +234,8 @@ async def test_a_tick_tells_its_story(site: Site, scene: Scene) -> None:
     async with reader(site) as visitor:
         missed = (await visitor.get(f"/jobs/a/ticks/{last:%Y-%m-%dT%H:%M:%SZ}")).text
         ran = (await visitor.get(f"/jobs/a/ticks/{before:%Y-%m-%dT%H:%M:%SZ}")).text
-        never = await visitor.get("/jobs/a/ticks/2001-01-01T00:00:01Z")
+        between = last - timedelta(seconds=1)
+        never = await visitor.get(f"/jobs/a/ticks/{between:%Y-%m-%dT%H:%M:%SZ}")
 
     assert "missed (scheduler_down)" in missed
     assert 'href="/runs/' in ran

@@ -67,8 +67,79 @@ async def test_of_a_pause_it_says_who_and_why_and_how_many_ticks(book: Book) -> 
     said = await told(book, 30)
 
     assert "It is paused since 2026-09-05 12:00:00.000 UTC by ada: the site moves house" in said
-    assert "with 59 more after it" in said
-    assert ": skipped (paused)." in said
+    assert (
+        "The tick of 2026-09-05 12:30:00.000 UTC is one of 60 from 2026-09-05 12:01:00.000 UTC to"
+        " 2026-09-05 13:00:00.000 UTC with the same outcome: skipped (paused)." in said
+    )
+
+
+async def test_of_a_pause_that_is_over_it_says_who_and_why(book: Book) -> None:
+    await book.open(every(1))
+    await book.pause(by="ada", note="the site moves house")
+    await book.ring(after=MINUTE)
+    await book.resume()
+    await book.ring(after=MINUTE)
+    await book.pause(by="eve", note="holidays")
+    await book.ring(after=MINUTE)
+
+    assert (
+        "It was paused since 2026-09-05 12:00:00.000 UTC by ada: the site moves house"
+        in await told(book, 1)
+    )
+    assert "ada" not in await told(book, 2)
+    assert "ada" not in await told(book, 3)
+
+
+async def test_of_a_tick_before_an_edit_it_tells_the_version_that_named_it(book: Book) -> None:
+    await book.open(every(5))
+    await book.ring(after=5 * MINUTE)
+    book.clock.now += MINUTE
+    await book.edit(every(7))
+    await book.ring(after=8 * MINUTE)
+
+    said = await told(book, 5)
+
+    assert "scrape is due every 7 minutes (version 2)." in said
+    assert (
+        "It is a tick of version 1, due every 5 minutes, in force from 2026-09-05 12:00:00.000 UTC"
+        " until 2026-09-05 12:06:00.000 UTC, when it was replaced (edited)." in said
+    )
+    assert "skipped (superseded)" in await told(book, 10)
+    assert "version 1, due every 5 minutes" in await told(book, 10)
+    assert "version 1" not in await told(book, 14)
+
+
+async def test_an_instant_is_no_tick_by_the_version_that_was_in_force_then(book: Book) -> None:
+    await book.open(every(5))
+    await book.ring(after=10 * MINUTE)
+    await book.edit(every(7))
+    await book.ring(after=10 * MINUTE)
+
+    with pytest.raises(UnknownTick, match=r"was due then every 5 minutes \(version 1\)"):
+        await told(book, 7)
+    with pytest.raises(UnknownTick, match=r"is due every 7 minutes \(version 2\)"):
+        await told(book, 16)
+    with pytest.raises(UnknownTick, match="which was created later"):
+        await told(book, -5)
+
+
+async def test_an_instant_between_two_ticks_of_a_gap_is_no_tick(book: Book) -> None:
+    await book.open(every(1))
+    await book.pause()
+    await book.ring_each(60)
+
+    with pytest.raises(UnknownTick, match="is due every minute"):
+        await told(book, 30.5)
+
+
+async def test_a_retired_schedule_has_no_tick_to_come(book: Book) -> None:
+    await book.open(every(1))
+    await book.ring(after=MINUTE)
+    async with book.pool.acquire() as connection, connection.transaction():
+        await edit.retire_in(connection, KEY, book.clock())
+
+    with pytest.raises(UnknownTick, match="which was retired at 2026-09-05"):
+        await told(book, 7)
 
 
 async def test_without_an_instant_it_tells_of_the_newest_tick(book: Book) -> None:

@@ -134,20 +134,38 @@ GROUP BY schedule_id
 
 # A tick may be a row or part of a gap; without $2 it is the newest of either kind.
 TICK = """
-SELECT scheduled_for, t.version, outcome, reason, run_id, blocking_run_id, decided_at, 1::bigint
+SELECT scheduled_for, t.version, outcome, reason, run_id, blocking_run_id, decided_at, 1::bigint,
+       scheduled_for
 FROM ticks t JOIN schedules s ON s.id = t.schedule_id
 WHERE s.key = $1 AND ($2::timestamptz IS NULL OR scheduled_for = $2)
 UNION ALL
-SELECT first_tick, g.version, outcome, reason, NULL, NULL, decided_at, count
+SELECT first_tick, g.version, outcome, reason, NULL, NULL, decided_at, count, last_tick
 FROM tick_gaps g JOIN schedules s ON s.id = g.schedule_id
 WHERE s.key = $1 AND ($2::timestamptz IS NULL OR $2 BETWEEN first_tick AND last_tick)
 ORDER BY 1 DESC LIMIT 1
 """
 
+# One version by its number or, without $2, the one in force at $3; when and why it was replaced.
+VERSION = """
+SELECT v.version, v.spec, v.policies, v.zone_data, v.effective_from,
+       later.effective_from, later.reason
+FROM schedule_versions v LEFT JOIN schedule_versions later
+  ON later.schedule_id = v.schedule_id AND later.version = v.version + 1
+WHERE v.schedule_id = $1 AND (v.version = $2 OR $2 IS NULL AND v.effective_from < $3)
+ORDER BY v.version DESC LIMIT 1
+"""
+
+# The newest pause that had begun by $2.
+PAUSE = """
+SELECT at, by, after ->> 'note' FROM schedule_edits
+WHERE schedule_id = $1 AND action IN ('pause', 'paused') AND at <= $2
+ORDER BY at DESC, id DESC LIMIT 1
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class TickDetail:
-    """The decision about one tick; `count` is above 1 for a gap."""
+    """The decision about one tick; `count` is above 1 for a gap, which ends with `last`."""
 
     scheduled_for: datetime
     version: int
@@ -157,6 +175,20 @@ class TickDetail:
     blocking_run_id: UUID | None
     decided_at: datetime
     count: int
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PastVersion:
+    """A version in force since `since`, until it was replaced at `until` for `reason`."""
+
+    version: int
+    spec: dict[str, Any]
+    policies: dict[str, Any]
+    zone_data: str | None
+    since: datetime
+    until: datetime | None
+    reason: str | None
 
 
 async def versions(connection: Connection) -> dict[int, list[VersionRow]]:
@@ -233,6 +265,28 @@ async def tick(connection: Connection, key: str, at: datetime | None) -> TickDet
         return None
     reason = None if row[3] is None else TickReason(row[3])
     return TickDetail(row[0], row[1], TickOutcome(row[2]), reason, *row[4:])
+
+
+async def version(
+    connection: Connection, schedule_id: int, number: int | None, at: datetime
+) -> PastVersion | None:
+    """Return the version of that number or, with None, the one in force at `at`.
+
+    None if there is none, or only counts are left of it.
+    """
+    row = await connection.fetchrow(VERSION, schedule_id, number, at)
+    if row is None:
+        return None
+    await zones.ensure(connection, [(row[1], row[3])])
+    return PastVersion(*row)
+
+
+async def pause_before(
+    connection: Connection, schedule_id: int, at: datetime
+) -> tuple[datetime, str, str | None] | None:
+    """Return since when, by whom and why the schedule was paused last before `at`, if it was."""
+    row = await connection.fetchrow(PAUSE, schedule_id, at)
+    return None if row is None else (row[0], row[1], row[2])
 
 
 async def events(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:
