@@ -117,6 +117,7 @@ class _Case:
         self.alive = _AliveSpans.of(situation.beats)
         self.started: list[datetime] = []
         self.starts: dict[datetime, datetime] = {}
+        self.following: dict[datetime, datetime] = {}  # the tick after each, if it is not later
 
     def due(self) -> Iterator[datetime]:
         """Yield the ticks to decide: those whose start, with its jitter, has come."""
@@ -127,6 +128,8 @@ class _Case:
             self.starts[tick] = self.schedule.starts_at(tick, following)
             if self.starts[tick] > self.now:
                 return
+            if following is not None:
+                self.following[tick] = following
             yield tick
 
     def newest(self, due: Sequence[datetime]) -> list[datetime]:
@@ -185,13 +188,14 @@ class _Case:
         return self.now - self._start(tick) > self.policies.misfire_grace
 
     def _coalesced(self, tick: datetime) -> TickResult:
-        if self.policies.coalesce is Coalesce.NONE:
-            return self._missed(tick)
+        if self.policies.coalesce is Coalesce.NONE:  # it could have run until the next one was due
+            following = self.following.get(tick)
+            return self._missed(tick, following and self._start(following))
         return _skipped(tick, TickReason.COALESCED)
 
-    def _missed(self, tick: datetime) -> TickResult:
+    def _missed(self, tick: datetime, until: datetime | None = None) -> TickResult:
         start = self._start(tick)
-        end = min(start + self.policies.misfire_grace, self.now)
+        end = min(start + self.policies.misfire_grace, until or self.now)
         return TickResult(tick, TickOutcome.MISSED, self.alive.why_missed(start, end))
 
     def _run_or_overlap(self, tick: datetime) -> TickResult:

@@ -171,6 +171,14 @@ def test_coalesce_none_says_when_nobody_lived() -> None:
     assert reasons(decision) == [TickReason.SCHEDULER_DOWN, TickReason.SCHEDULER_DOWN, None]
 
 
+def test_coalesce_none_says_when_nobody_lived_before_the_next_tick() -> None:
+    situation = due(3, replace(LONG_GRACE, coalesce=Coalesce.NONE))
+
+    decision = decide(replace(situation, now=at(3.5), beats=(AliveSpan(at(3), at(3.5)),)))
+
+    assert reasons(decision) == [TickReason.SCHEDULER_DOWN, TickReason.SCHEDULER_DOWN, None]
+
+
 def test_coalesce_all_runs_the_newest_up_to_its_cap() -> None:
     policies = replace(LONG_GRACE, coalesce=Coalesce.ALL, overlap=Overlap.ALLOW, catch_up=2)
 
