@@ -32,6 +32,7 @@ from app.queue.claims import CLAIM, DEFER, FINISH, RELEASE, RENEW
 from app.queue.clock import elapsed
 from app.queue.jobs import WAKE_CHANNEL, RedisClient, enqueue_crons
 from app.queue.repair import RedisRepair
+from app.queue.unknown import KnownFunctions
 from app.store import server_faults
 
 log = logger(__name__)
@@ -110,6 +111,8 @@ class SurvivingWorker(arq.worker.Worker):
         """Wait for Redis, then process jobs until cancelled."""
         adopt_library_loggers()  # arq adds a handler to its logger after reading the settings
         self.in_progress_timeout_s = self._lease_seconds
+        if not self.burst:  # which ends when the queue is empty
+            self.functions = KnownFunctions(self.functions)
         self.ctx.pop("redis", None)
         while True:
             if await self._run_until_redis_lost():
