@@ -346,7 +346,7 @@ async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutc
         error=outcome.error_message,
         recorded=not outcome.fenced,
         duration_ms=round((now - claimed.started_at).total_seconds() * 1000),
-        **(outcome.stats or {}),
+        stats=outcome.stats or None,
         exc_info=outcome.error if _unexpected(outcome.error) else None,
     )
 

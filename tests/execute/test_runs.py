@@ -46,7 +46,7 @@ async def test_a_run_logs_its_start_the_end_of_each_source_and_its_end(
     named = ("run.started", "source.finished", "run.finished")
     lines = [line for line in logs if line["event"] in named]
     assert [line["event"] for line in lines] == list(named)
-    assert [line.get("events_scraped") for line in lines] == [None, 30, 30]
+    assert (lines[1]["events_scraped"], lines[2]["stats"]["events_scraped"]) == (30, 30)
     assert lines[0]["params"] == {"platforms": ["bet9ja"]}
 
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import arq
 import pytest
+import structlog
 from sqlmodel import Field, SQLModel, col, select
 from structlog.testing import capture_logs
 
@@ -105,6 +106,24 @@ async def test_parameters_are_typed_and_what_a_job_returns_are_the_runs_stats(
     assert seen == ["manual", None, None, 1, "ng", 3]
     assert (row["status"], row["stats"]) == ("success", {"stored": 42, "share": "0.5"})
     assert (wrong["status"], wrong["error_type"]) == ("failure", "BadParameters")
+
+
+@pytest.mark.parametrize("name", ["status", "error", "event", "self", "execution_id", "exc_info"])
+async def test_what_a_job_returns_may_have_the_names_of_the_fields_of_its_log_line(
+    house: WorkerContext, name: str
+) -> None:
+    @job
+    async def own(run: Run) -> dict[str, object]:
+        del run
+        return {name: "mine"}
+
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        row = await performed(house, own)
+
+    (line,) = [line for line in lines if line["event"] == "run.finished"]
+    assert (row["status"], row["stats"]) == ("success", {name: "mine"})
+    assert (line["status"], line["stats"]) == ("success", {name: "mine"})
+    assert line["execution_id"] == str(row["execution_id"])
 
 
 async def test_parameters_that_a_job_does_not_take_are_not_tried_again(
