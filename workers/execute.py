@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from app.context import WorkerContext, worker_context
 from app.core import log
-from app.core.enums import COLLECTION_TASK
+from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadParameters
 from app.core.printable import is_storable
 from app.health.alerts.heartbeat_pings import HeartbeatPings
@@ -26,9 +26,11 @@ from app.store.schedules import schedule_rows
 from workers.job import Job
 from workers.run import Run
 from workers.schedule_settings import default_policies
+from workers.source import is_left_to_others
 from workers.trigger import health_publisher
 
 NO_SLOT_RETRY_SECONDS = 0.25  # seconds until a run is retried that found no free slot
+LEAVE_SECONDS = 1.0  # seconds until a run is tried again that was left to other workers
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 
 Isolate = Callable[[str, UUID, str], Awaitable[None]]  # task, run id, arq's job id
@@ -54,6 +56,8 @@ async def execute(
         # 2. Claim the run: from here on no other worker executes it while its lease is renewed.
         #    One whose worker died before is executed in a process of its own.
         with _retry_without_postgres():
+            if job.name == SOURCE_TASK:
+                await _leave_to_others(context, run_id, params)
             wanted, claimed = await _claim(ctx, job, run_id, params)
             if claimed is None:
                 await _retry_when_due(context, wanted)
@@ -117,6 +121,19 @@ def _retry_without_postgres() -> Generator[None]:
     except TRANSIENT as error:
         _log.warning("run.put_off", error=str(error))
         raise Retry(defer=1) from error
+
+
+async def _leave_to_others(
+    context: WorkerContext, run_id: str | None, params: Mapping[str, Any]
+) -> None:
+    """Keep the arq job of a recipe that only other workers have; no attempt is spent."""
+    try:
+        left = await is_left_to_others(context, UUID(run_id) if run_id else None, params)
+    except RedisError:
+        left = True
+    if left:
+        _log.info("run.left", execution_id=run_id, why="only another worker has its recipe")
+        raise Retry(defer=LEAVE_SECONDS)
 
 
 async def _retry_when_due(context: WorkerContext, run_id: UUID) -> None:

@@ -186,11 +186,12 @@ async def _initialise(
             await tables.create_missing(context.pool, job.tables)
         except PostgresError as error:  # its runs fail, the other jobs' do not
             _log.error("job.table_missing", job=job.name, error=str(error))
+    # Before its schedules are registered: another worker must not take one for removed after it.
+    await _beat(ctx, context, leases, jobs)
     queued = await edit.register(context.pool, jobs.declared, context.clock())
     await disable_removed_recipes(context, jobs.declared)
     # What Redis does not receive, a sweep requeues.
     await enqueue.enqueue_runs(context.pool, context.redis, queued)
-    await _beat(ctx, context, leases, jobs)
     await sweep(ctx)
     if ctx["decides"]:
         await ctx["remembered"].read(context.control, [one.key for one in jobs.declared])
@@ -201,14 +202,26 @@ async def _initialise(
 async def disable_removed_recipes(
     context: WorkerContext, declared: Sequence[DeclaredSchedule]
 ) -> None:
-    """Disable the schedules of removed recipes, which would otherwise be overdue forever."""
-    keys = [one.key for one in declared]
+    """Disable the schedules of removed recipes, which would otherwise be overdue forever.
+
+    One that another live worker declares stays, as during a deployment.
+    """
     why = "the recipe no longer exists"
-    gone = await schedule_rows.undeclared(context.pool, SOURCE_TASK, keys)
-    for key in gone:
-        await edit.disable(context.pool, key, context.clock(), why=why)
+    undeclared = await schedule_rows.undeclared(
+        context.pool, SOURCE_TASK, [one.key for one in declared]
+    )
+
+    async def is_declared(key: str) -> bool:
+        return key in await keys.declared_elsewhere(context.redis, context.worker)
+
+    gone, kept = list[str](), list[str]()
+    for key in undeclared:
+        done = await edit.disable(context.pool, key, context.clock(), why=why, unless=is_declared)
+        (gone if done else kept).append(key)
     if gone:
         _log.info("source.disabled", schedules=gone, why=why)
+    if kept:
+        _log.warning("source.missing", schedules=kept, why="only another worker has the recipe")
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:

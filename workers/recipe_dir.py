@@ -68,12 +68,18 @@ def load_recipes(config: Config, taken: frozenset[str] = frozenset()) -> list[Lo
 
 def find_recipe(config: Config, name: str) -> LoadedRecipe:
     """Load the recipe of that name. Raises BadRecipe if there is none."""
+    path = find_file(config, name)
+    if path is None:
+        raise BadRecipe([f"there is no recipe {name!r} in SOURCES_DIR"])
+    return load_file(path)
+
+
+def find_file(config: Config, name: str) -> Path | None:
+    """Return the file of the recipe of that name, if there is one."""
     folder = config.sources_dir
     path = None if folder is None else folder / f"{name}.toml"
     valid_name = name.replace("-", "").replace("_", "").isalnum()
-    if path is None or not valid_name or not path.is_file():
-        raise BadRecipe([f"there is no recipe {name!r} in SOURCES_DIR"])
-    return load_file(path)
+    return path if path is not None and valid_name and path.is_file() else None
 
 
 def load_file(path: Path, taken: frozenset[str] = frozenset()) -> LoadedRecipe:

@@ -1,19 +1,21 @@
 """The job `source`: one run of a recipe in SOURCES_DIR, named by its schedule's key."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from app.context import WorkerContext
 from app.core.config import Config
 from app.core.enums import RunStatus, Trigger
 from app.core.errors import BadParameters
+from app.health import keys
 from app.ledger.edit import DeclaredSchedule
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.store.content import cursors
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.run_rows import ClaimedRun, recipe_of
 from workers import recipe_dir, recipe_sources
 from workers.job import job
 from workers.recipe_dir import KEY_PREFIX
@@ -56,6 +58,20 @@ async def collect_recipe(run: Run, *, source: str | None = None) -> dict[str, in
         at = context.clock() + timedelta(seconds=seconds)
         await cursors.set_interval(context.pool, None, recipe.name, seconds, at)
     return None
+
+
+async def is_left_to_others(
+    context: WorkerContext, run_id: UUID | None, params: Mapping[str, Any]
+) -> bool:
+    """Whether only another live worker has the recipe of this run, as during a deployment.
+
+    A worker that has read it at its start executes the run, which fails if the file is gone: two
+    such workers would leave it to each other for ever. Raises RedisError if that cannot be known.
+    """
+    name = params.get("source") if run_id is None else await recipe_of(context.pool, run_id)
+    if name is None or recipe_dir.find_file(context.config, str(name)) is not None:
+        return False
+    return KEY_PREFIX + str(name) in await keys.declared_elsewhere(context.redis, context.worker)
 
 
 async def _too_early(context: WorkerContext, recipe: Recipe, claimed: ClaimedRun) -> bool:

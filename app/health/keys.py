@@ -129,6 +129,14 @@ async def read_workers(redis: Redis) -> dict[str, WorkerFacts]:
     }
 
 
+async def declared_elsewhere(redis: Redis, worker_id: str) -> set[str]:
+    """The schedules that live workers other than this one declare, and this one does not."""
+    workers = await read_workers(redis)
+    own = workers.pop(worker_id, None)
+    others = {key for worker in workers.values() for key in worker.jobs or ()}
+    return others - set(own.jobs or () if own else ())
+
+
 async def delete_worker(redis: Redis, worker_id: str) -> None:
     """Delete a worker that shut down."""
     await _execute(redis, ("DEL", worker_key(worker_id)), ("ZREM", WORKERS, worker_id))

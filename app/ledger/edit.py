@@ -3,7 +3,7 @@
 Each operation is one transaction under the schedule's row lock, and decides what is due first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -105,22 +105,26 @@ async def edit_in(
     return queued
 
 
-async def disable(pool: Pool, key: str, now: datetime, *, why: str) -> None:
-    """Disable a schedule whose job no longer exists, from `now` on.
+async def disable(
+    pool: Pool, key: str, now: datetime, *, why: str, unless: Callable[[str], Awaitable[bool]]
+) -> bool:
+    """Disable a schedule whose job no longer exists, from `now` on; return whether it did.
 
-    Ticks that were due before are decided first, but none of them runs any more.
+    Ticks that were due before are decided first, but none of them runs any more. `unless` is asked
+    under the row lock that a worker which declares the schedule needs as well.
     """
     queued: list[QueuedRun] = []
     async with pool.acquire() as connection, connection.transaction():
         state = await schedule_rows.lock(connection, key)
-        if state is None or not state.enabled:
-            return
+        if state is None or not state.enabled or await unless(key):
+            return False
         try:
             await decide_all(connection, state, now, queued)
         except BadSchedule as error:  # its ticks are held either way
             _log.warning("schedule.undecidable", schedule=key, error=str(error))
         await schedule_versions.set_enabled(connection, state.id, enabled=False)
         await cancel_open(connection, [run.run_id for run in queued], now, by=why)
+    return True
 
 
 async def rederive(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:

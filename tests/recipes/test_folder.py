@@ -9,11 +9,14 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from arq import Retry
 from arq.connections import ArqRedis
 
 from app.context import WorkerContext
 from app.core.errors import BadConfig
+from app.health import keys as health
 from app.health.alerts.heartbeat_pings import HeartbeatPings
+from app.health.facts import WorkerFacts
 from app.ledger import decide, edit
 from app.store.content import cursors as store
 from app.store.servers import ServerUrls
@@ -152,6 +155,69 @@ async def test_a_recipe_that_is_gone_is_switched_off_and_comes_back(
     assert await kitchen.pool.fetchval(
         "SELECT bool_and(enabled) FROM schedules WHERE job = 'scrape_all_platforms'"
     ) in {None, True}
+
+
+async def other_worker(house: WorkerContext, *keys: str) -> None:
+    """Another worker lives, and declares these schedules."""
+    facts = WorkerFacts(seen_at=house.clock(), jobs=keys)
+    await health.write_worker(house.redis, "other", 60, facts)
+
+
+async def test_a_recipe_that_another_worker_has_is_not_switched_off(
+    kitchen: WorkerContext, folder: Path
+) -> None:
+    for name in ("wares", "gone"):
+        write(folder, name, good("https://site.test", name))
+    await register(kitchen)
+    (folder / "wares.toml").unlink()
+    (folder / "gone.toml").unlink()
+    await other_worker(kitchen, "source:wares")
+
+    await opening.disable_removed_recipes(kitchen, registry.declared_schedules(kitchen.config))
+
+    rows = await kitchen.pool.fetch("SELECT key FROM schedules WHERE job = 'source' AND enabled")
+    assert [row["key"] for row in rows] == ["source:wares"]
+
+
+async def test_a_run_of_a_recipe_that_only_another_worker_has_is_left_to_it(
+    kitchen: WorkerContext, shop: Shop, folder: Path
+) -> None:
+    write(folder, "wares", good(shop.base))
+    await register(kitchen)
+    text = (folder / "wares.toml").read_text("utf-8")
+    (folder / "wares.toml").unlink()
+    await other_worker(kitchen, "source:wares")
+
+    with pytest.raises(Retry):
+        await scheduled(kitchen, "wares")
+    with pytest.raises(Retry):
+        await worker_harness.perform(kitchen, job=source.collect_recipe, params={"source": "wares"})
+    (left,) = await kitchen.pool.fetch("SELECT * FROM runs")
+    events = await kitchen.pool.fetch("SELECT * FROM run_events")
+    (folder / "wares.toml").write_text(text, "utf-8")
+    ctx = worker_harness.ctx_of(kitchen)
+    await execute(ctx, source.collect_recipe, str(left["execution_id"]))
+
+    assert (left["status"], left["attempt"], events) == ("queued", 1, [])
+    row = await worker_harness.run_row(kitchen.pool, left["execution_id"])
+    assert (row["status"], row["attempt"]) == ("success", 1)
+
+
+async def test_a_run_of_a_recipe_that_no_other_worker_has_is_a_failure(
+    kitchen: WorkerContext, shop: Shop, folder: Path
+) -> None:
+    write(folder, "wares", good(shop.base))
+    await register(kitchen)
+    (folder / "wares.toml").unlink()
+    # Both have read it at their start: left to each other, the run would never end.
+    await other_worker(kitchen, "source:wares")
+    facts = WorkerFacts(seen_at=kitchen.clock(), jobs=("source:wares",))
+    await health.write_worker(kitchen.redis, kitchen.worker, 60, facts)
+
+    run = await scheduled(kitchen, "wares")
+
+    assert (run["status"], run["error_type"]) == ("failure", "BadRecipe")
+    assert run["error_message"] == "there is no recipe 'wares' in SOURCES_DIR"
 
 
 async def test_ticks_that_were_due_before_a_recipe_was_gone_are_not_said_to_be_disabled(

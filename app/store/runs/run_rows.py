@@ -155,6 +155,13 @@ SELECT execution_id, job, lease_epoch, attempt, params, timeout_seconds, NULL::t
 FROM started
 """
 
+# The recipe that a queued run names, or else its schedule, which is `source:NAME`.
+RECIPE = """
+SELECT coalesce(r.params ->> 'source', split_part(s.key, ':', 2))
+FROM runs r LEFT JOIN schedules s ON s.id = r.schedule_id
+WHERE r.execution_id = $1 AND r.status = 'queued'
+"""
+
 # All leases of a worker in one statement. A lease that was lost is left out of what it returns.
 RENEW = """
 UPDATE runs SET lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second'
@@ -421,6 +428,11 @@ async def seconds_until_due(pool: Pool, run_id: UUID, now: datetime) -> float | 
         "SELECT not_before FROM runs WHERE execution_id = $1 AND status = 'queued'", run_id
     )
     return None if at is None or at <= now else (at - now).total_seconds()
+
+
+async def recipe_of(pool: Pool, run_id: UUID) -> str | None:
+    """Return the name of the recipe that a queued run collects; None if it is not queued."""
+    return await pool.fetchval(RECIPE, run_id)
 
 
 async def renew(
