@@ -4,6 +4,7 @@ Each page is a short transaction of its own, so an export holds nothing open whi
 reads, and another one can continue after any row. Memory does not depend on the number of rows.
 """
 
+import asyncio
 import csv
 import io
 import json
@@ -27,6 +28,8 @@ PAGE_ROWS = 500
 ROWS_PER_READ = 50  # an item may have 256 KB
 MAX_PAGE_BYTES = 1_000_000  # of the JSON of a page's rows; a page ends after the read that exceeds
 ROW_GROUP_PAGES = 20
+SETTLE_SECONDS = 10.0  # that an export waits for transactions that are writing when it begins
+SETTLE_POLL_SECONDS = 0.05
 MAX_GROUP_CHARS = 16_000_000  # of the texts of a row group; it ends after the page that exceeds
 
 Pages = AsyncIterator[list[dict[str, Any]]]
@@ -37,15 +40,17 @@ async def pages(
 ) -> AsyncGenerator[list[dict[str, Any]]]:
     """Yield the rows in the order of their cursors, which each row has in `cursor`.
 
-    Raises Gone if retention has dropped rows after `after`, or drops some that were not read yet.
+    Raises Gone if retention has dropped rows after `after`, or drops some that were not read yet,
+    and TimeoutError if a transaction writes for long.
     """
+    end = await _settled_end(pool, kind)
     place = kind.begin if after is None else kind.parse(after)
     dropped_before = None if after is None else 0
     while True:
         async with tenancy.org_transaction(pool, org_id) as connection:
             if dropped_before is None:
                 dropped_before = await store.dropped_through(connection, kind)
-            rows, following = await _page(connection, org_id, kind, span, place)
+            rows, following = await _page(connection, org_id, kind, span, place, end)
             dropped = await store.dropped_through(connection, kind)
         if dropped > dropped_before and place[0] <= dropped:
             raise Gone("rows after this cursor are no longer kept: start again without it")
@@ -56,8 +61,24 @@ async def pages(
         place = following
 
 
+async def _settled_end(pool: Pool, kind: OrgExport) -> Any:
+    """Return the end of what is written, once nothing can be added before it any more."""
+    end = await store.end(pool, kind)
+    writers = await store.writers(pool, kind)
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while writers:
+            await asyncio.sleep(SETTLE_POLL_SECONDS)
+            writers = await store.writers(pool, kind, writers)
+    return end
+
+
 async def _page(
-    connection: Connection, org_id: UUID, kind: OrgExport, span: ExportRange, place: Place
+    connection: Connection,
+    org_id: UUID,
+    kind: OrgExport,
+    span: ExportRange,
+    place: Place,
+    end: Any,
 ) -> tuple[list[dict[str, Any]], Place | None]:
     """Return the rows of a page, read a few at a time, and the place after it; None at the end."""
     large = [column.name for column in kind.columns if column.type == "json"]
@@ -65,7 +86,7 @@ async def _page(
     size = 0
     while len(rows) < PAGE_ROWS and size <= MAX_PAGE_BYTES:
         count = min(ROWS_PER_READ, PAGE_ROWS - len(rows))
-        some = await store.rows(connection, org_id, kind, span, place, count)
+        some = await store.rows(connection, org_id, kind, span, place, count, end)
         rows += some
         if len(some) < count:
             return rows, None

@@ -1,9 +1,11 @@
 """Exports over HTTP: streamed, by format, and continued where one broke off."""
 
+import asyncio
 import csv
 import io
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
@@ -19,10 +21,12 @@ from app.core.records import Item
 from app.orgs import exports
 from app.store import tenancy
 from app.store.content import items, partitions
-from app.store.db import Pool
+from app.store.db import Connection, Pool
 from app.store.orgs import exports as store
 from app.store.orgs import orgs
 from app.store.reports.exports import ExportRange
+from app.store.runs import run_rows
+from app.store.runs.run_rows import RunRequest
 from app.web.api import exports as handlers
 from tests.api.clients import Org, Visitor, fields, had_item, had_run, problem
 from tests.clock import NOON
@@ -30,6 +34,7 @@ from tests.configs import config_for
 from tests.dashboard import server as sites
 from tests.dashboard.server import Site
 from tests.horizon import settled
+from tests.wait import until
 
 COUNT = 1203  # more than two pages
 
@@ -92,6 +97,78 @@ async def test_runs_are_exported_by_their_time(visitor: Visitor, org: Org, pool:
     assert [json.loads(line)["id"] for line in before.text.splitlines()] == [str(runs[0])]
     assert later.text == rest.text
     assert len(later.text.splitlines()) == 2
+
+
+async def add(connection: Connection, org: Org, what: str) -> None:
+    if what == "items":
+        await items.write(
+            connection, org.id, "shop", [Item("shop", uuid4().hex, {})], NOON, uuid4()
+        )
+        return
+    request = RunRequest(uuid4(), "collection", {}, "tests", 3, 60, org_id=org.id)
+    await run_rows.request(connection, request, NOON)
+
+
+async def lines(visitor: Visitor, what: str, **query: Any) -> list[dict[str, Any]]:
+    return [
+        json.loads(x) for x in (await exported(visitor, what, format="jsonl", **query)).iter_lines()
+    ]
+
+
+@pytest.mark.parametrize("what", ["items", "runs"])
+async def test_no_row_that_commits_late_is_passed_by(
+    visitor: Visitor, org: Org, pool: Pool, what: str
+) -> None:
+    """One writer waits for another, which has rows before and after its own."""
+    async with tenancy.org_transaction(pool, org.id) as late:
+        await late.fetchval("SELECT now()")
+        async with pool.acquire() as other, other.transaction():
+            await add(other, org, what)
+            adding = asyncio.create_task(add(late, org, what))
+            await until(lambda: _done_or_blocked(pool, adding), what="the late writer")
+            await add(other, org, what)
+        await adding
+        first = asyncio.create_task(lines(visitor, what))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(first), 0.5)
+
+    rows = await first
+    rest = await lines(visitor, what, after=rows[-1]["cursor"])
+
+    assert len(rows + rest) == 3
+
+
+async def _done_or_blocked(pool: Pool, task: asyncio.Task[None]) -> bool:
+    blocked = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+    return task.done() or await pool.fetchval(blocked)
+
+
+@pytest.mark.parametrize("what", ["items", "runs"])
+async def test_what_is_written_after_an_export_is_after_its_cursors(
+    visitor: Visitor, org: Org, pool: Pool, what: str
+) -> None:
+    """Its transaction began before those of the rows that were exported."""
+    async with tenancy.org_transaction(pool, org.id) as late:
+        await late.fetchval("SELECT now()")
+        async with pool.acquire() as other:
+            await add(other, org, what)
+        rows = await lines(visitor, what)
+        await add(late, org, what)
+
+    assert len(await lines(visitor, what, after=rows[-1]["cursor"])) == 1
+
+
+async def test_an_export_that_waits_too_long_for_a_writer_is_to_be_repeated(
+    visitor: Visitor, org: Org, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "SETTLE_SECONDS", 0.1)
+    async with tenancy.org_transaction(pool, org.id) as late:
+        await add(late, org, "items")
+        answer = await visitor("GET", "/collection/exports/items")
+
+    assert problem(answer, 503)
+    assert answer.headers["retry-after"]
+    assert len(await lines(visitor, "items")) == 1
 
 
 @pytest.mark.usefixtures("collected")

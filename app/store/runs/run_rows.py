@@ -90,8 +90,9 @@ REQUEST = """
 WITH requested AS (
   INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
                     max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
-                    schedule_id, org_id, not_before)
-  VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}', $8, $9, $10)
+                    schedule_id, org_id, not_before, created_at)
+  VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}', $8, $9, $10,
+          clock_timestamp())
   ON CONFLICT (execution_id) DO NOTHING RETURNING execution_id
 )
 INSERT INTO run_events (execution_id, at, event, attempt, detail)

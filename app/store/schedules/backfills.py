@@ -79,9 +79,9 @@ THEN 0 ELSE $2 - (
 INSERT_RUNS = """
 INSERT INTO runs (execution_id, job, scheduled_for, trigger, requested_by, params, status, attempt,
                   losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats, org_id,
-                  backfill_id)
+                  backfill_id, created_at)
 SELECT f.run_id, $3, f.at, 'backfill', $4, $5, 'queued', 1, 0, $6, $7, 0, $8, '{}',
-       (SELECT org_id FROM schedules WHERE id = $9), $10
+       (SELECT org_id FROM schedules WHERE id = $9), $10, clock_timestamp()
 FROM unnest($1::uuid[], $2::timestamptz[]) AS f (run_id, at)
 ON CONFLICT (execution_id) DO NOTHING RETURNING execution_id
 """

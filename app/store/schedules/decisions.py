@@ -75,9 +75,10 @@ WITH moved AS (
            AS t (schedule_id, tick, outcome, reason, run_id, blocking)
 ), queued AS (
   INSERT INTO runs (execution_id, job, schedule_id, org_id, scheduled_for, trigger, params, status,
-                    attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
+                    attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at,
+                    created_at, stats)
   SELECT d.run_id, m.job, m.id, m.org_id, d.tick, 'scheduled', m.params, 'queued',
-         1, 0, m.max_attempts, m.timeout, 0, $13, '{}'
+         1, 0, m.max_attempts, m.timeout, 0, $13, clock_timestamp(), '{}'
   FROM decided d JOIN moved m ON m.id = d.schedule_id WHERE d.run_id IS NOT NULL
 )
 INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason,
