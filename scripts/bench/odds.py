@@ -115,7 +115,7 @@ async def _fresh(server: str, name: str) -> str:
     maintenance = urlsplit(server)._replace(path="/postgres").geturl()
     connection = await asyncpg.connect(maintenance)
     try:
-        await connection.execute(f'DROP DATABASE IF EXISTS "odds_{name}" WITH (FORCE)')
+        await connection.execute(f'DROP DATABASE IF EXISTS "odds_{name}"')
         await connection.execute(f'CREATE DATABASE "odds_{name}" TEMPLATE "rollcall"')
     finally:
         await connection.close()

@@ -86,7 +86,7 @@ def _turn(
 async def _fresh(server: str, name: str) -> str:
     connection = await asyncpg.connect(urlsplit(server)._replace(path="/postgres").geturl())
     try:
-        await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        await connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
         await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "rollcall"')
     finally:
         await connection.close()
