@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from app.store.content import listings as boards
 from app.store.content.listings import Listing
 from app.store.db import Pool
@@ -175,3 +177,26 @@ async def test_a_listing_of_what_was_there_already_writes_nothing_but_its_own_ro
     assert after == before
     (kept,) = await pool.fetch("SELECT * FROM odds_boards")
     assert (kept["listed_at"], kept["events"], kept["run_id"]) == (LATER, 2, RUN)
+
+
+@pytest.mark.parametrize(
+    ("statement", "values"),
+    [
+        (boards.ABSENT, "'betpawa', 'football', '{1,2}', now(), gen_random_uuid()"),
+        (boards.ABSENT_PARTITIONS, "'betpawa', '{football}', now(), gen_random_uuid()"),
+    ],
+    ids=["events", "partitions"],
+)
+async def test_what_a_listing_lacks_is_found_without_comparing_each_event_with_each_key(
+    pool: Pool, statement: str, values: str
+) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        # What a long-lived worker gets: a plan that does not know the keys.
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE lacking AS {statement}")
+
+        plan = await connection.fetch(f"EXPLAIN EXECUTE lacking ({values})")
+
+    text = "\n".join(row[0] for row in plan)
+    assert "hashed SubPlan" in text
+    assert "ALL (" not in text

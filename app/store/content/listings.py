@@ -42,10 +42,11 @@ ON CONFLICT (platform, partition) DO UPDATE
 
 # An event that another transaction is writing, or that a later page wrote, is not absent. A match
 # that has begun is no longer listed, and its last prices stay as they were. An absence that this
-# run recorded is not repeated.
+# run recorded is not repeated. The keys are hashed: with `= ANY`, a plan without their values would
+# compare each event with each key.
 ABSENT = """
 SELECT id, absent_since IS NOT NULL AS again FROM odds_events
-WHERE platform = $1 AND partition = $2 AND NOT (platform_event_id = ANY ($3::text[]))
+WHERE platform = $1 AND partition = $2 AND platform_event_id NOT IN (SELECT unnest($3::text[]))
   AND kickoff > $4 AND withdrawn_at IS NULL
   AND CASE WHEN page_order() IS NULL THEN seen_at <= $4 ELSE page_order <= page_order() END
   AND (absent_since IS NULL
@@ -57,7 +58,7 @@ FOR NO KEY UPDATE SKIP LOCKED
 # As ABSENT, for events whose partition the platform does not have any more.
 ABSENT_PARTITIONS = """
 SELECT id, absent_since IS NOT NULL AS again FROM odds_events
-WHERE platform = $1 AND NOT (partition = ANY ($2::text[]))
+WHERE platform = $1 AND partition NOT IN (SELECT unnest($2::text[]))
   AND kickoff > $3 AND seen_at <= $3 AND withdrawn_at IS NULL
   AND (absent_since IS NULL
        OR absent_since < coalesce((SELECT queued_at FROM runs WHERE execution_id = $4), 'infinity'))
