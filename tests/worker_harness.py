@@ -21,7 +21,8 @@ from app.store.runs import listing, run_rows
 from app.store.servers import ServerUrls
 from workers import odds, registry
 from workers.execute import execute
-from workers.job import Function, Job, JobOptions, Params, declare_job
+from workers.job import Function, Job, Params, declare_job
+from workers.job_options import JobOptions
 from workers.run import Run
 from workers.source_group import SourceGroup
 

@@ -15,7 +15,7 @@ from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadParameters
-from app.core.printable import is_storable
+from app.core.printable import UNSTORABLE, is_storable
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
 from app.runs import attempts
@@ -146,7 +146,7 @@ async def _retry_when_due(context: WorkerContext, run_id: UUID) -> None:
 def _check_storable(params: Mapping[str, Any]) -> None:
     """Raise BadParameters if the run could be recorded only without its parameters."""
     if not is_storable(dict(params)):
-        raise BadParameters("a parameter has a NUL or half a character, which cannot be stored")
+        raise BadParameters(f"a parameter has {UNSTORABLE}, which cannot be stored")
 
 
 def _name_task(name: str) -> None:

@@ -1,17 +1,14 @@
-"""The declaration of a job: the decorator `job`, its parameters, schedule, policies and retries."""
+"""The declaration of a job: the decorator `job`, and the parameters of its function."""
 
 import inspect
 import re
+import warnings
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
-    TypedDict,
     Unpack,
-    cast,
     get_args,
     get_origin,
     overload,
@@ -21,92 +18,39 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from app.core.config import Config
-from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadJob, BadParameters, BadSchedule
 from app.core.messages import HostLimits
+from app.core.printable import UNSTORABLE, is_storable
 from app.core.validation import fault_sentence
 from app.ledger.edit import DeclaredSchedule
 from app.runs.attempts import RetryPolicy
-from app.scheduling.choices import PolicyChoices
-from app.scheduling.policies import Policies
-from app.scheduling.schedule import Schedule
+from workers.job_options import (
+    JobOptions,
+    Location,
+    Schedules,
+    check_kinds,
+    no_schedule,
+    own_schedule,
+    retry_policy,
+    tables_of,
+    timeout_of,
+)
 from workers.run import Run
-from workers.schedule_settings import calendar_reader, default_policies
 from workers.source_group import SourceGroup
 
 if TYPE_CHECKING:
     from sqlmodel import SQLModel
 
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,59}")
-TAKEN = frozenset({"ctx", "run_id"})  # parameters of the arq function itself
-MAX_RETRIES = 20
-DEFAULT_BACKOFF = 30.0  # seconds before the first retry; each further one waits twice as long
 DEFAULT_LIMITS = HostLimits(rate=2, burst=4, concurrency=4)  # of `run.client`, for each host
 
 Function = Callable[..., Awaitable[Any]]
-Schedules = Callable[[Config, str], Sequence[DeclaredSchedule]]
-Seconds = float | timedelta
 
 
 class Params(BaseModel):
     """Parameters of a run. Unknown names are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class JobOptions(TypedDict, total=False):
-    """What `job` takes. Durations are seconds or a timedelta.
-
-    `name`: the job's name; the function's if not given. `cron` with `timezone` (UTC), or `every`:
-    when it is due; neither for a job that only runs by hand.
-    `overlap` to `end`: the policies of its schedule, as in docs/jobs.md.
-    `retries`, `backoff`: how often a failed run is repeated, and after how long: seconds before the
-    first retry, doubled for each further one, or a sequence of seconds.
-    `limits`: the rate of `run.client`, for each host. `tables`: SQLModel tables, created if absent.
-    `group`: the sources that its runs collect. `schedules`: its schedules by the settings.
-    `disabled_reason`: why the settings disable it, or None. `params`: the model of its parameters.
-    """
-
-    name: str
-    cron: str
-    every: Seconds
-    timezone: str
-    overlap: str
-    coalesce: str
-    catch_up: int
-    misfire_grace: Seconds
-    jitter: Seconds
-    timeout: Seconds
-    max_attempts: int
-    exclude: Sequence[str]
-    start: str
-    end: str
-    retries: int
-    backoff: float | Sequence[float]
-    limits: HostLimits
-    tables: "Sequence[type[SQLModel]]"
-    group: SourceGroup
-    schedules: Schedules
-    disabled_reason: Callable[[Config], str | None]
-    params: type[Params]
-
-
-_POLICIES = (
-    "overlap", "coalesce", "catch_up", "misfire_grace", "jitter", "max_attempts", "exclude",
-    "start", "end",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where something is declared: a file and a line."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        path, here = Path(self.file), Path.cwd()
-        return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{self.line}"
 
 
 def _always_on(config: Config) -> str | None:
@@ -151,9 +95,26 @@ class Job:
         values = {name: getattr(params, name) for name in type(params).model_fields}
         return await self.function(run.arq_ctx() if self.takes_ctx else run, **values)
 
+    def by_name(self, positional: Sequence[Any], params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of an arq job, whose positional arguments are named by the function's.
+
+        One that has no name is kept under its number, which `validate_params` refuses.
+        """
+        _, *own = inspect.signature(self.function).parameters.values()
+        names = [one.name for one in own if one.kind is one.POSITIONAL_OR_KEYWORD]
+        named = dict(params)
+        for number, value in enumerate(positional):
+            name = names[number] if number < len(names) else ""
+            known = name and name not in named
+            named[name if known else f"argument {number + 1}"] = value
+        return named
+
     def json_params(self, params: dict[str, Any]) -> dict[str, Any]:
         """The validated parameters that are given, as JSON values. Raises BadParameters."""
-        return self.validate_params(params).model_dump(mode="json", exclude_unset=True)
+        given = self.validate_params(params).model_dump(mode="json", exclude_unset=True)
+        if not is_storable(given):
+            raise BadParameters(f"{self.name}: a parameter has {UNSTORABLE}: it cannot be stored")
+        return given
 
     def validate_params(self, params: dict[str, Any]) -> Params:
         """The validated parameters of a run. Raises BadParameters, which lists each fault."""
@@ -211,6 +172,7 @@ def _declare(function: Function, options: JobOptions, at: Location) -> Job:
     if unknown := sorted(set(options) - set(JobOptions.__annotations__)):
         known = ", ".join(sorted(JobOptions.__annotations__))
         raise ValueError(f"@job takes no {unknown[0]!r}; known: {known}")
+    check_kinds(options)
     name = options.get("name", getattr(function, "__name__", ""))
     if not NAME.fullmatch(name):
         raise ValueError(
@@ -218,8 +180,8 @@ def _declare(function: Function, options: JobOptions, at: Location) -> Job:
             " first; pass name=…"
         )
     params, takes_ctx = _params_of(function)
-    schedules = options.get("schedules") or _own_schedule(name, options, at)
-    if schedules is not _no_schedule and "schedules" not in options:
+    schedules = options.get("schedules") or own_schedule(name, options, at)
+    if schedules is not no_schedule and "schedules" not in options:
         _check_defaults(params)
     return Job(
         name=name,
@@ -228,10 +190,10 @@ def _declare(function: Function, options: JobOptions, at: Location) -> Job:
         schedules=schedules,
         defined_at=at,
         takes_ctx=takes_ctx,
-        retry=_retry_policy(options),
-        timeout=_seconds(options["timeout"]) if "timeout" in options else None,
+        retry=retry_policy(options),
+        timeout=timeout_of(options),
         limits=options.get("limits", DEFAULT_LIMITS),
-        tables=tuple(options.get("tables", ())),
+        tables=tables_of(options),
         group=options.get("group"),
         disabled_reason=options.get("disabled_reason", _always_on),
     )
@@ -263,13 +225,14 @@ def params_model(name: str, parameters: Sequence[inspect.Parameter]) -> type[Par
     for one in parameters:
         if one.kind not in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD):
             raise ValueError(f"the parameter `{one}` has no name to be given by: write it out")
-        if one.name in TAKEN:
-            raise ValueError(f"the parameter `{one.name}` is taken: rename it")
         if one.annotation is one.empty:
             raise ValueError(f"the parameter `{one.name}` has no type: write `{one.name}: str`")
         fields[one.name] = (one.annotation, ... if one.default is one.empty else one.default)
     try:
-        return create_model(name, __base__=Params, **fields)
+        with warnings.catch_warnings():
+            # A parameter may have the name of a method of pydantic's, such as `json` or `schema`.
+            warnings.simplefilter("ignore", UserWarning)
+            return create_model(name, __base__=Params, **fields)
     except (PydanticUserError, NameError) as error:
         first = str(error).partition("\n")[0]
         raise ValueError(f"its parameters cannot be read from JSON: {first}") from None
@@ -301,77 +264,3 @@ def _check_defaults(params: type[Params]) -> None:
                 f"the parameter `{name}` has no default, and a scheduled run is given none:"
                 " give it one, or leave cron and every out"
             )
-
-
-def _no_schedule(config: Config, name: str) -> Sequence[DeclaredSchedule]:
-    del config, name
-    return ()
-
-
-def _own_schedule(name: str, options: JobOptions, at: Location) -> Schedules:
-    """The schedule that the options say; `_no_schedule` if they say none."""
-    cron, every, timezone = (options.get(key) for key in ("cron", "every", "timezone"))
-    if cron is not None and every is not None:
-        raise ValueError("cron and every contradict each other: leave one out")
-    local = any(key in options for key in ("exclude", "start", "end"))
-    if timezone is not None and cron is None and not (every is not None and local):
-        raise ValueError("a timezone without cron or exclusions changes nothing: leave it out")
-    if cron is None and every is None:
-        if pointless := [key for key in _POLICIES if key in options]:
-            raise ValueError(f"{pointless[0]} without cron or every changes nothing: leave it out")
-        return _no_schedule
-    zone = str(timezone or "UTC")
-    schedule = (
-        Schedule.every(_seconds(cast("Seconds", every)), name=name)
-        if cron is None
-        else Schedule.cron(str(cron), zone, name=name)
-    )
-    choices, read = _choices(options), calendar_reader(Path(at.file).parent)
-    choices.apply(Policies(), schedule, zone, read)  # contradictions are found here
-
-    def declared(config: Config, name: str) -> Sequence[DeclaredSchedule]:
-        policies = choices.apply(default_policies(config), schedule, zone, read)
-        return [DeclaredSchedule(name, name, schedule, policies)]
-
-    return declared
-
-
-def _choices(options: JobOptions) -> PolicyChoices:
-    def optional(key: str) -> timedelta | None:
-        value: Any = options.get(key)
-        return None if value is None else timedelta(seconds=_seconds(value))
-
-    return PolicyChoices(
-        overlap=Overlap(options["overlap"]) if "overlap" in options else None,
-        coalesce=Coalesce(options["coalesce"]) if "coalesce" in options else None,
-        catch_up=options.get("catch_up"),
-        misfire_grace=optional("misfire_grace"),
-        jitter=optional("jitter"),
-        timeout=_seconds(options["timeout"]) if "timeout" in options else None,
-        max_attempts=options.get("max_attempts"),
-        exclude=tuple(options.get("exclude", ())),
-        start=options.get("start"),
-        end=options.get("end"),
-    )
-
-
-def _retry_policy(options: JobOptions) -> RetryPolicy | None:
-    retries, backoff = options.get("retries", 0), options.get("backoff", DEFAULT_BACKOFF)
-    if not 0 <= retries <= MAX_RETRIES:
-        raise ValueError(f"retries = {retries}; it takes 0 to {MAX_RETRIES}")
-    if not retries:
-        if "backoff" in options:
-            raise ValueError("a backoff without retries changes nothing: add retries=3")
-        return None
-    if isinstance(backoff, int | float):
-        delays = tuple(backoff * 2**number for number in range(retries))
-    else:
-        last = len(backoff) - 1
-        delays = tuple(backoff[min(number, last)] for number in range(retries))
-    if not all(0 < delay <= timedelta(days=1).total_seconds() for delay in delays):
-        raise ValueError(f"backoff = {backoff}: each wait must be more than 0 s and at most a day")
-    return RetryPolicy(delays)
-
-
-def _seconds(value: Seconds) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)

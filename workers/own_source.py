@@ -15,7 +15,8 @@ from app.sources.expectations import NO_EXPECTATIONS, Expectations
 from app.store.content import items
 from app.store.db import Connection
 from workers.discovery import JOB_OF_CLASS
-from workers.job import JobOptions, declare_job, location_of, params_model
+from workers.job import declare_job, location_of, params_model
+from workers.job_options import JobOptions
 from workers.run import Run
 from workers.source_group import PageWriteCounts, SourceGroup
 

@@ -15,6 +15,7 @@ from app.core.messages import HostLimits
 from app.fetch.tokens import Login
 from app.ledger.edit import DeclaredSchedule
 from app.store.db import Connection, Pool
+from app.store.runs.run_rows import is_enqueued_run
 from workers import collection, discovery, news, odds, recipe_dir, source, source_catalogue, stories
 from workers.execute import execute
 from workers.job import Job
@@ -73,12 +74,18 @@ def load(config: Config) -> JobRegistry:
 
 
 def arq_task(job: Job) -> Function:
-    """The arq function that executes the job's runs, under the job's name."""
+    """The arq function that executes the job's runs, under the job's name.
 
-    async def task(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
-        await execute(ctx, job, run_id, params)
+    Rollcall enqueues a run with its id; arguments that others enqueue are parameters of a new one.
+    """
 
-    return func(task, name=job.name)
+    async def task(ctx: dict[str, Any], /, *args: Any, **params: Any) -> None:
+        if len(args) == 1 and is_enqueued_run(ctx["job_id"], args[0]):
+            await execute(ctx, job, args[0])
+        else:
+            await execute(ctx, job, params=job.by_name(args, params))
+
+    return func(task, name=job.name)  # pyright: ignore[reportArgumentType] - a parameter may be `ctx`
 
 
 def find_job(config: Config, name: str) -> Job:

@@ -9,6 +9,7 @@ _CONTROLS = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]"
 )
 _LINE_BREAKS = re.compile(r"[\t\n]+")
+UNSTORABLE = "a NUL, half a character, or a number that JSON does not have"
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -33,10 +34,10 @@ def clean_text(text: str) -> str:
 
 
 def is_storable(value: Any) -> bool:
-    """Return whether a JSON value has neither NUL nor lone surrogates in its texts, as above."""
-    text = json.dumps(value, ensure_ascii=False)
+    """Return whether a JSON value has neither NUL nor lone surrogates in its texts, nor NaN."""
     try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
-    except UnicodeEncodeError:
+    except ValueError:  # NaN, an infinity or a lone surrogate
         return False
     return _ESCAPED_NUL.search(text) is None

@@ -8,7 +8,8 @@ from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Item, Rejected
 from app.sources.base import ListingEnd, Source
 from app.sources.expectations import Expectations
-from workers.job import Job, JobOptions, job
+from workers.job import Job, job
+from workers.job_options import JobOptions
 from workers.own_source import SourceOptions, source
 from workers.run import Run
 

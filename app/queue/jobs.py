@@ -73,8 +73,18 @@ def dumps(message: dict[str, Any]) -> bytes:
 
 
 def loads(data: bytes) -> dict[str, Any]:
-    """Deserialise what `dumps` wrote. Raises msgspec.DecodeError for anything else."""
-    return msgspec.json.decode(data, type=dict[str, Any])
+    """Deserialise what `dumps` or Python's json wrote, which has NaN and infinities.
+
+    Raises msgspec.DecodeError for anything else.
+    """
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        with contextlib.suppress(ValueError):
+            plain: object = json.loads(data)
+            if isinstance(plain, dict):
+                return cast("dict[str, Any]", plain)
+        raise
 
 
 # Redis client

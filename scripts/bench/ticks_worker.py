@@ -13,7 +13,8 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
 from scripts.bench.timing import Stopwatch, asked, offset_us, period
 from workers import registry
-from workers.job import Job, Schedules, job
+from workers.job import Job, job
+from workers.job_options import Schedules
 from workers.registry import JobRegistry
 from workers.run import Run
 

@@ -18,7 +18,8 @@ from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.configs import config_for
 from workers import odds, sweep
-from workers.job import JobOptions, declare_job
+from workers.job import declare_job
+from workers.job_options import JobOptions
 from workers.run import Run
 
 NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)

@@ -1,6 +1,7 @@
 """A job that cannot work is refused where it is declared, with file, line and the fix."""
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 import typer
+from sqlmodel import SQLModel
 
 from app.cli import trigger
 from app.core.config import Config
@@ -42,8 +44,16 @@ async def variadic(run: Run, *names: str) -> None:
     del run, names
 
 
-async def takes_run_id(run: Run, *, run_id: str = "") -> None:
-    del run, run_id
+async def oddly_named(
+    run: Run, *, json: str = "j", schema: str = "s", run_id: str = "r", self: str = "m"
+) -> None:
+    del run, json, schema, run_id, self
+
+
+class Untabled(SQLModel):
+    """A model without a table."""
+
+    sku: str
 
 
 class Opaque:
@@ -145,6 +155,24 @@ def test_a_parameter_that_is_given_twice_is_refused() -> None:
         trigger.parse_params(listed, ["regions=ng", "regions=ke"])
 
 
+def test_a_parameter_may_be_named_as_a_method_of_the_library_that_reads_it() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        declared = job(oddly_named)
+
+    params = trigger.parse_params(declared, ["json=1", "schema=2", "run_id=3", "self=4"])
+
+    assert params == {"json": "1", "schema": "2", "run_id": "3", "self": "4"}
+
+
+def test_a_number_that_json_does_not_have_is_refused_before_it_is_stored() -> None:
+    async def exact(run: Run, *, x: float = 0) -> None:
+        del run, x
+
+    with pytest.raises(BadParameters, match="a number that JSON does not have"):
+        trigger.parse_params(job(exact), ["x=nan"])
+
+
 def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
     declared = job(required)
 
@@ -158,7 +186,9 @@ def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
         (untyped, {"every": 60}, "`region` has no type: write `region: str`"),
         (required, {"every": 60}, "`region` has no default, and a scheduled run is given none"),
         (variadic, {}, "has no name to be given by"),
-        (takes_run_id, {}, "the parameter `run_id` is taken: rename it"),
+        (prices, {"every": 60, "max_attempts": "3"}, "max_attempts = '3'; it takes a whole number"),
+        (prices, {"every": 60, "exclude": "sun"}, "exclude = 'sun'; it takes a list"),
+        (prices, {"every": 60, "start": 5}, "start = 5; it takes a text"),
         (unreadable, {}, "its parameters cannot be read from JSON"),
         (without_run, {}, "takes a run: write `async def name(run: Run)`"),
         (other_first, {}, "write `run: Run`, or `ctx` for arq's own"),
@@ -169,7 +199,19 @@ def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
         (prices, {"every": 60, "timezone": "UTC"}, "a timezone without cron"),
         (prices, {"timezone": "UTC", "exclude": ["sun"]}, "a timezone without cron"),
         (prices, {"overlap": "skip"}, "overlap without cron or every"),
-        (prices, {"every": 60, "overlap": "maybe"}, "'maybe' is not a valid Overlap"),
+        (prices, {"every": 60, "overlap": "maybe"}, "overlap = 'maybe'; it takes skip, queue_one"),
+        (prices, {"every": 60, "coalesce": 1}, "coalesce = 1; it takes latest, all, none"),
+        (prices, {"every": "5m"}, "every = '5m'; it takes seconds, or a timedelta"),
+        (prices, {"every": 60, "timeout": "2m"}, "timeout = '2m'; it takes seconds"),
+        (prices, {"every": 60, "misfire_grace": True}, "misfire_grace = True; it takes seconds"),
+        (prices, {"timeout": -1}, "timeout -1.0 must be more than 0 seconds and at most 7 days"),
+        (prices, {"timeout": float("nan")}, "timeout = nan; it takes seconds, or a timedelta"),
+        (prices, {"every": 60, "retries": "3"}, "retries = '3'; it takes a whole number"),
+        (prices, {"retries": 2, "backoff": "5s"}, "backoff = '5s'; it takes seconds, or several"),
+        (prices, {"retries": 2, "backoff": []}, "backoff = []; it takes seconds, or several"),
+        (prices, {"tables": ["prices"]}, "tables = 'prices'; it takes SQLModel tables"),
+        (prices, {"tables": [Untabled]}, "it takes SQLModel tables: classes with table=True"),
+        (prices, {"limits": 5}, "limits = 5; it takes HostLimits(rate=…, burst=…, concurrency=…)"),
         (prices, {"every": 60, "coalesce": "all"}, "choose overlap=queue_one or allow"),
         (prices, {"every": 60, "retries": 99}, "it takes 0 to 20"),
         (prices, {"every": 60, "backoff": 5}, "a backoff without retries"),

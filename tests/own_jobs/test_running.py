@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 import arq
 import pytest
@@ -32,12 +32,13 @@ from app.jobs import (
 )
 from app.ledger import edit
 from app.ledger.decide import decide_schedule
+from app.queue.jobs import loads
 from app.sources.sites.sportybet import SportyBet
 from app.store import tables
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
-from workers import odds
+from workers import odds, registry
 from workers.discovery import JOB_OF_CLASS
 
 FAST = HostLimits(rate=10_000, burst=10_000, concurrency=4)
@@ -106,6 +107,50 @@ async def test_parameters_are_typed_and_what_a_job_returns_are_the_runs_stats(
     assert seen == ["manual", None, None, 1, "ng", 3]
     assert (row["status"], row["stats"]) == ("success", {"stored": 42, "share": "0.5"})
     assert (wrong["status"], wrong["error_type"]) == ("failure", "BadParameters")
+
+
+async def enqueued(
+    house: WorkerContext, own: Job, *args: object, **params: object
+) -> dict[str, Any]:
+    """One arq job as a script enqueues it; returns its run's row."""
+    ctx = worker_harness.ctx_of(house)
+    await registry.arq_task(own).coroutine(ctx, *args, **params)
+    return await worker_harness.run_row(house.pool, uuid5(NAMESPACE_OID, ctx["job_id"]))
+
+
+async def test_positional_arguments_of_an_arq_job_are_parameters_by_their_order(
+    house: WorkerContext,
+) -> None:
+    @job
+    async def own(ctx: dict[str, Any], region: str, pages: int = 1, *, run_id: str = "") -> object:
+        del ctx
+        return [region, pages, run_id]
+
+    one = await enqueued(house, own, "ng")
+    both = await enqueued(house, own, str(uuid4()), 2, run_id="mine")
+    named = await enqueued(house, own, "ke", pages=3)
+    surplus = await enqueued(house, own, "ng", 1, "x")
+    twice = await enqueued(house, own, "ng", region="ke")
+
+    assert one["stats"] == {"result": ["ng", 1, ""]}
+    assert both["stats"] == {"result": [both["params"]["region"], 2, "mine"]}
+    assert (named["params"], named["status"]) == ({"region": "ke", "pages": 3}, "success")
+    assert surplus["error_message"].startswith("own: argument 3: is not known here")
+    assert twice["error_message"].startswith("own: argument 1: is not known here")
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "[-Infinity]"])
+async def test_an_arq_job_with_a_number_that_json_does_not_have_is_a_failed_run(
+    house: WorkerContext, text: str
+) -> None:
+    @job
+    async def own(run: Run, *, x: Any = 0) -> None:
+        del run, x
+
+    row = await enqueued(house, own, **loads(f'{{"x": {text}}}'.encode()))
+
+    assert (row["status"], row["error_type"]) == ("failure", "BadParameters")
+    assert "a number that JSON does not have" in row["error_message"]
 
 
 @pytest.mark.parametrize("name", ["status", "error", "event", "self", "execution_id", "exc_info"])

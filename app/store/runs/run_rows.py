@@ -63,6 +63,11 @@ class QueuedRun:
         return f"run:{self.run_id}:{self.attempt}"
 
 
+def is_enqueued_run(arq_id: str, argument: object) -> bool:
+    """Return whether the arq job of that id is a `QueuedRun` whose id is the argument."""
+    return isinstance(argument, str) and arq_id.startswith(f"run:{argument}:")
+
+
 @dataclass(frozen=True, slots=True)
 class QueuedRunsPage:
     """Keyset page of queued runs: `limit` runs after (`at`, `run_id`)."""
