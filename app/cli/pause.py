@@ -11,7 +11,7 @@ from app.cli import connections, run_requests, terminal
 from app.health import publish
 from app.orgs import steering
 from app.queue import enqueue
-from app.store.schedules import heartbeats
+from app.store.schedules import heartbeats, schedule_rows
 
 if TYPE_CHECKING:
     from app.cli.connections import CommandContext
@@ -61,13 +61,18 @@ def resume(
     Example: `rollcall resume scrape_all_platforms`
     """
 
-    async def apply(context: CommandContext) -> None:
+    async def apply(context: CommandContext) -> bool:
         now = await heartbeats.database_now(context.pool)
+        state = await schedule_rows.one(context.pool, job)
+        if state is not None and state.paused_at is None:
+            return False
         act = steering.Act(run_requests.author(job), now)
         await _publish(context, job, await run_requests.steering_of(context).resume(job, act))
+        return True
 
-    connections.with_servers(apply)
-    terminal.print_done({"job": job, "paused": False}, f"{job} is resumed", as_json=as_json)
+    resumed = connections.with_servers(apply)
+    said = f"{job} is resumed" if resumed else f"{job} was not paused; nothing changed"
+    terminal.print_done({"job": job, "paused": False, "resumed": resumed}, said, as_json=as_json)
 
 
 async def _publish(context: CommandContext, job: str, queued: list[QueuedRun]) -> None:

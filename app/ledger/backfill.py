@@ -18,7 +18,7 @@ from arq.connections import ArqRedis
 from app.core import log
 from app.core.enums import OPEN_STATUSES, AuditAction, RunStatus
 from app.core.errors import BadSchedule, InvalidValue, UnknownJob
-from app.ledger.stored_schedules import read_schedule
+from app.ledger.stored_schedules import check_open, read_schedule
 from app.queue import enqueue
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -33,6 +33,7 @@ from app.store.schedules.backfills import Backfill, UnfinishedBackfill
 MAX_TICKS = 100_000  # ticks of one backfill
 POLL_SECONDS = 0.25  # seconds
 STATUS_BATCH = 5_000  # runs per query
+RETIRED = "rollcall (the job is retired)"  # who stopped a backfill whose job was retired
 _INSTANT = timedelta(microseconds=1)
 
 _log = log.logger(__name__)
@@ -151,9 +152,11 @@ async def _load_statuses(pool: Pool, plan: BackfillPlan) -> None:
 async def start(pool: Pool, plan: BackfillPlan, now: datetime) -> None:
     """Record the backfill, and who requested it; from then on the workers feed it.
 
-    The same request again continues it with the ticks that have no run.
+    The same request again continues it with the ticks that have no run. Raises WrongState if the
+    schedule is retired.
     """
     backfill = plan.backfill
+    check_open(backfill.state)
     detail = {"since": backfill.since.isoformat(), "until": backfill.until.isoformat()}
     entry = AuditEntry(
         now,
@@ -201,6 +204,9 @@ async def _feed(
     chunk = _runs(unfinished.key, unfinished.name, unfinished.next_ticks[:free])
     state = await schedule_rows.one(connection, unfinished.key) if chunk else None
     if state is None:
+        return []
+    if state.retired_at is not None:
+        await store.stop(connection, unfinished.id, now, RETIRED)
         return []
     try:
         policies = Policies.from_spec(state.policies)

@@ -14,7 +14,7 @@ from app.core.errors import BadSchedule, UnknownJob, WrongState
 from app.core.zone_data import same_data
 from app.ledger.decide import decide_all
 from app.ledger.outcomes import unreadable_decision
-from app.ledger.stored_schedules import read_schedule
+from app.ledger.stored_schedules import check_open, read_schedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
@@ -324,7 +324,8 @@ async def pause(
     """Pause a schedule from `now` on; its ticks are recorded `skipped(paused)`.
 
     It is resumed by `resume`, or at `until`. Records who did it. Returns the runs of ticks due
-    before `now`. Raises UnknownJob if there is no such schedule, and WrongState if it is retired.
+    before `now`. Raises UnknownJob if there is no such schedule, and WrongState if it is retired
+    or a pause is in force: nobody's reason and end are replaced unseen.
     """
     async with pool.acquire() as connection, connection.transaction():
         pause_ = schedule_versions.SchedulePause(now, by, note, until)
@@ -383,6 +384,13 @@ async def resume_in(connection: Connection, key: str, now: datetime) -> list[Que
     return await _set_pause(connection, key, now, None)
 
 
+def _check_not_paused(state: ScheduleState, now: datetime) -> None:
+    if state.paused_at is None or (state.paused_until is not None and state.paused_until <= now):
+        return
+    why = f"{state.paused_by}: {state.paused_note}"
+    raise WrongState(f"{state.key} is paused already by {why}; resume it first")
+
+
 async def _set_pause(
     connection: Connection, key: str, now: datetime, pause_: schedule_versions.SchedulePause | None
 ) -> list[QueuedRun]:
@@ -390,8 +398,9 @@ async def _set_pause(
     state = await schedule_rows.lock(connection, key)
     if state is None:
         raise UnknownJob(f"there is no schedule {key!r}")
-    if state.retired_at is not None and pause_ is not None:
-        raise WrongState(f"{key} is retired, so it has no ticks that could be skipped")
+    if pause_ is not None:
+        check_open(state)
+        _check_not_paused(state, now)
     try:
         await decide_all(connection, state, now, queued)
     except BadSchedule as error:  # its ticks are held either way

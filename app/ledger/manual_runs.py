@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from app.core import log
 from app.core.enums import AuditAction
+from app.ledger.stored_schedules import check_open
 from app.scheduling.policies import Policies
 from app.store import audit
 from app.store.audit import AuditEntry
@@ -47,10 +48,11 @@ class ManualRun:
 async def request(pool: Pool, wanted: ManualRun, default: Policies, now: datetime) -> QueuedRun:
     """Insert the run, with the policies of its schedule or the default ones; returns it.
 
-    Raises BadSchedule if its schedule cannot be read.
+    Raises BadSchedule if its schedule cannot be read, and WrongState if it is retired.
     """
     key = schedule_rows.key_of(wanted.task, wanted.params)
     state = await schedule_rows.one(pool, key)
+    check_open(state)
     policies = default if state is None else Policies.from_spec(state.policies)
     params = wanted.params
     if state is not None and wanted.retry_of is None:

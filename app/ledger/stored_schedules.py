@@ -1,4 +1,4 @@
-"""Reads the schedule and the policies of a row."""
+"""Reads the schedule and the policies of a row, and whether it can be acted on."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,9 +6,16 @@ from functools import lru_cache
 
 import msgspec
 
+from app.core.errors import WrongState
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.schedules.schedule_rows import ScheduleState
+
+
+def check_open(state: ScheduleState | None) -> None:
+    """Raise WrongState if the schedule is retired: nothing runs, pauses or backfills it."""
+    if state is not None and state.retired_at is not None:
+        raise WrongState(f"{state.key} is retired; a worker that declares it revives it")
 
 
 def read_policies(state: ScheduleState) -> Policies:

@@ -186,7 +186,7 @@ async def pause(
 ) -> CollectionChange:
     """Pause the schedule from `now` on, or until then; its ticks are recorded as paused.
 
-    Raises NotThere and Outdated.
+    Raises NotThere, Outdated, and WrongState if it is paused already.
     """
     async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)

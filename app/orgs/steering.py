@@ -59,7 +59,8 @@ class Steering:
     async def pause(self, key: str, act: Act, until: datetime | None = None) -> list[QueuedRun]:
         """Pause a schedule, until then or until it is resumed; returns runs that were due before.
 
-        Raises UnknownJob, WrongState if it is retired, and InvalidValue if `until` is in the past.
+        Raises UnknownJob, InvalidValue if `until` is in the past, and WrongState if it is retired
+        or paused already.
         """
         _check_future(until, act, "until")
         if (owner := owner_of(key)) is not None:
@@ -79,9 +80,9 @@ class Steering:
     async def run(self, wanted: WantedRun, act: Act) -> QueuedRun:
         """Request a run by hand; it is still to be enqueued.
 
-        Raises InvalidValue if it is to start in the past, and WrongState if the schedule cannot be
-        read; of a collection, which takes neither parameters nor a start, BadParameters, Conflict
-        and OverLimit.
+        Raises InvalidValue if it is to start in the past, and WrongState if the schedule is retired
+        or cannot be read; of a collection, which takes neither parameters nor a start,
+        BadParameters, Conflict and OverLimit.
         """
         _check_future(wanted.at, act, "at")
         if (owner := owner_of(wanted.job)) is not None:

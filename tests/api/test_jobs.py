@@ -8,9 +8,10 @@ from uuid import UUID
 
 import httpx
 import pytest
+from arq.connections import ArqRedis
 
 from app.core.enums import Scope
-from app.ledger import edit
+from app.ledger import backfill, edit
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -75,6 +76,66 @@ async def test_a_job_is_paused_with_reason_and_end_and_resumed(
     for wrong in (past, "1577836800", "2026-12-01T00:00:00", 1):
         refused = await operator("POST", f"{JOBS}/pause", json={"note": "x", "until": wrong})
         assert fields(refused) == ["until"]
+
+
+async def test_a_pause_in_force_is_not_replaced_by_another(
+    operator: Visitor, visitor: Visitor, org: Org, pool: Pool, clock: SettableClock
+) -> None:
+    await visitor.patch(preset_id=ODDS, enabled=True)
+    await done(operator, f"{JOBS}/pause", note="the site asked", until=(NOON + HOUR).isoformat())
+    await visitor("POST", "/collection/schedule/pause", json={"note": "moving house"})
+
+    again = await operator("POST", f"{JOBS}/pause", json={"note": "for good"})
+    theirs = await operator("POST", f"/operator/jobs/collection:{org.id}/pause", json={"note": "x"})
+    own = await visitor("POST", "/collection/schedule/pause", json={"note": "y"})
+
+    told = problem(again, 409)["detail"]
+    assert "paused already by operator/laptop: the site asked" in told
+    assert "moving house" in problem(theirs, 409)["detail"]
+    assert "moving house" in problem(own, 409)["detail"]
+    job = await had(operator, JOBS)
+    assert (job["paused_note"], job["paused_until"] is None) == ("the site asked", False)
+    assert len(await schedule_edits.edits(pool, JOB, 9)) == 1
+    clock.now = NOON + 2 * HOUR
+    assert (await done(operator, f"{JOBS}/pause", note="anew"))["paused_note"] == "anew"
+
+
+async def test_a_retired_job_is_shown_as_such_and_takes_no_run_pause_or_backfill(
+    operator: Visitor, pool: Pool
+) -> None:
+    run_id = (await done(operator, f"{JOBS}/run", 202))["run_id"]
+    await done(operator, f"{RUNS}/{run_id}/cancel")
+    async with pool.acquire() as connection:
+        await edit.retire_in(connection, JOB, NOON)
+    span = {"job": JOB, "since": (NOON - 5 * HOUR).isoformat(), "until": (NOON - HOUR).isoformat()}
+
+    for path, body in (
+        (f"{JOBS}/run", {}),
+        (f"{JOBS}/pause", {"note": "x"}),
+        (f"{RUNS}/{run_id}/retry", {}),
+        (BACKFILLS, span),
+    ):
+        refused = await operator("POST", path, json=body)
+        assert "is retired" in problem(refused, 409)["detail"]
+
+    job = await had(operator, JOBS)
+    assert (job["retired_at"], job["enabled"]) == (NOON.isoformat().replace("+00:00", "Z"), False)
+    assert await pool.fetchval("SELECT count(*) FROM runs WHERE trigger <> 'scheduled'") == 1
+
+
+async def test_a_backfill_of_a_job_that_is_retired_meanwhile_ends(
+    operator: Visitor, pool: Pool, redis: ArqRedis
+) -> None:
+    span = {"job": JOB, "since": (NOON - 5 * HOUR).isoformat(), "until": (NOON - HOUR).isoformat()}
+    await done(operator, BACKFILLS, 202, **span)
+    async with pool.acquire() as connection:
+        await edit.retire_in(connection, JOB, NOON)
+
+    await backfill.feed(pool, redis, NOON)
+
+    (listed,) = (await had(operator, BACKFILLS))["backfills"]
+    assert (listed["fed"], listed["stopped_by"]) == (0, "rollcall (the job is retired)")
+    assert listed["completed_at"] is not None
 
 
 async def test_a_collection_is_steered_by_its_own_rules(

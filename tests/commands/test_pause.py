@@ -9,7 +9,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from app.core.enums import Scope
-from app.core.errors import UnknownJob
+from app.core.errors import UnknownJob, WrongState
 from app.embedded import Servers
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
@@ -48,6 +48,26 @@ async def test_pause_records_who_and_why_and_resume_ends_it(tell: Tell, pool: Po
     assert (resumed.exit_code, resumed.stdout) == (0, "scrape is resumed\n")
     assert after is not None
     assert tuple(after) == (None, None, None)
+
+
+async def test_a_second_pause_and_a_second_resume_change_nothing_and_say_so(
+    tell: Tell, tell_json: TellJson, pool: Pool
+) -> None:
+    await register(pool)
+    await tell("pause", "scrape", "--note", "the site moves")
+
+    again = await tell("pause", "scrape", "--note", "for good")
+    note = await pool.fetchval("SELECT paused_note FROM schedules")
+    await tell("resume", "scrape")
+    resumed = await tell("resume", "scrape")
+    told = await tell_json("resume", "scrape")
+
+    assert isinstance(again.exception, WrongState)
+    assert "the site moves" in str(again.exception)
+    assert note == "the site moves"
+    assert (resumed.exit_code, resumed.stdout) == (0, "scrape was not paused; nothing changed\n")
+    assert told == {"job": "scrape", "paused": False, "resumed": False}
+    assert await pool.fetchval("SELECT count(*) FROM schedule_edits") == 2
 
 
 async def test_resume_records_the_ticks_of_the_pause(tell: Tell, pool: Pool) -> None:

@@ -106,9 +106,10 @@ SELECT since, until FROM worker_beats WHERE until >= $1 ORDER BY since LIMIT 500
 # Every change that the page can show changes one of these values. No growing table is scanned.
 PULSE = """
 SELECT coalesce((SELECT max(id) FROM run_events), 0),
-       (SELECT coalesce(sum(extract(epoch FROM evaluated_through)), 0) + count(paused_at)
-               + count(*) FILTER (WHERE enabled) + sum(version)
-        FROM schedules WHERE org_id IS NULL)::text
+       (SELECT concat_ws(' ', sum(extract(epoch FROM evaluated_through)),
+                         sum(extract(epoch FROM paused_at)), sum(id) FILTER (WHERE enabled),
+                         sum(version))
+        FROM schedules WHERE org_id IS NULL)
 """
 
 # The same for the collections of one organisation.

@@ -97,6 +97,7 @@ def _job(state: ScheduleState, health: HealthSnapshot) -> JobBody:
         task=state.job,
         due=upcoming.describe(state),
         enabled=state.enabled,
+        retired_at=state.retired_at,
         paused_at=state.paused_at,
         paused_by=state.paused_by,
         paused_note=state.paused_note,

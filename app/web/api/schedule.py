@@ -71,7 +71,10 @@ async def read_pause(request: ApiRequest) -> ApiResponse:
 
 
 async def pause_schedule(request: ApiRequest) -> ApiResponse:
-    """Pause the schedule; its ticks are recorded as paused until it is resumed."""
+    """Pause the schedule; its ticks are recorded as paused until it is resumed.
+
+    409 if it is paused already: resume it first.
+    """
     body: PauseRequest = request.body
     context = request.context
     change = await collection.pause(
@@ -192,7 +195,7 @@ def _pause(path: str) -> tuple[Endpoint, ...]:
             body=PauseRequest,
             etag=True,
             if_match=True,
-            errors=(404,),
+            errors=(404, 409),
         ),
         Endpoint(
             "POST",

@@ -38,6 +38,7 @@ class JobBody(ResponseModel):
     task: str
     due: str
     enabled: bool
+    retired_at: AwareDatetime | None
     paused_at: AwareDatetime | None
     paused_by: str | None
     paused_note: str | None
