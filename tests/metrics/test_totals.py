@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from app.core.enums import RunStatus
+from app.health.metrics import read
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store.db import Pool, open_pool
 from app.store.reports import metrics
 from app.store.reports.metrics import MetricTotal
@@ -14,6 +17,7 @@ from app.store.runs import run_rows as store
 from app.store.runs.progress import Counts, SourceProgress
 from app.store.runs.run_rows import RunEnding
 from tests.clock import NOON, SettableClock
+from tests.dispatch import orgs
 from tests.ledger.harness import MINUTE, Book, every
 from tests.runs.harness import LEASE, Desk
 
@@ -218,6 +222,22 @@ async def test_a_run_of_another_task_that_has_a_source_is_counted_under_its_own_
     trends = await pool.fetch("SELECT DISTINCT name FROM trends WHERE kind = 'job'")
     assert value(totals, "runs", "export", "cancelled") == 1
     assert [row["name"] for row in trends] == ["export"]
+
+
+async def test_a_collection_that_cannot_be_read_is_counted_and_is_no_lag_of_the_dispatch(
+    pool: Pool,
+) -> None:
+    now: datetime = await pool.fetchval("SELECT now()")
+    await orgs.found(pool, now, [Schedule.every(3600)] * 3, Policies())
+    for number, hours in enumerate((9, 2, -1)):
+        due = now - timedelta(hours=hours)
+        await pool.execute("UPDATE schedules SET due_at = $2 WHERE key = $1", orgs.key(number), due)
+    await pool.execute("UPDATE schedules SET spec = $2 WHERE key = $1", orgs.key(0), {"cron": "x"})
+
+    _, backlog = await read.read_totals(pool)
+
+    assert backlog.held == 1
+    assert 7200 <= backlog.collections_lag < 9000
 
 
 async def test_a_run_for_later_is_as_old_in_the_queue_as_it_has_been_due(pool: Pool) -> None:

@@ -240,11 +240,16 @@ def _queues(data: ScrapeData) -> Iterator[Metric]:
         "Seconds for which the oldest waiting run has been due.",
         labels=("queue",),
     )
+    held = GaugeMetricFamily(
+        "rollcall_collections_unreadable",
+        "Collections whose ticks are held, as their schedules cannot be read.",
+    )
+    held.add_metric((), data.waiting.held)
     runs.add_metric(("jobs",), data.waiting.jobs)
     runs.add_metric(("collections",), data.waiting.collections)
     age.add_metric(("jobs",), max(data.waiting.jobs_age, 0.0))
     age.add_metric(("collections",), max(data.waiting.collections_age, 0.0))
-    yield from (runs, age)
+    yield from (runs, age, held)
 
 
 def _collections(data: ScrapeData) -> Iterator[Metric]:

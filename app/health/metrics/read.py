@@ -8,9 +8,12 @@ from typing import Any, cast
 import msgspec
 from redis.asyncio import Redis
 
+from app.core.errors import BadSchedule
 from app.fetch.limiter_scripts import MICRO, OPEN_BREAKERS_KEY, RETRIED_KEY, limit_key
 from app.fetch.retry import allowed_retries
 from app.health.facts import RetryBudget
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.reports import metrics
 from app.store.reports.metrics import MetricTotal, QueueBacklog
@@ -18,6 +21,7 @@ from app.store.reports.metrics import MetricTotal, QueueBacklog
 TOTALS_KEY = "rollcall:metrics:totals"
 TOTALS_TTL = 7 * 24 * 3600  # seconds
 QUEUES = {"arq": "arq:queue", "collections": "rollcall:queue:collections"}
+MAX_OVERDUE = 200  # overdue collections that are examined at a scrape
 
 Row = tuple[str, str, str, str, float]
 _rows = msgspec.json.Decoder(list[Row])
@@ -26,7 +30,18 @@ _rows = msgspec.json.Decoder(list[Row])
 async def read_totals(pool: Pool) -> tuple[list[MetricTotal], QueueBacklog]:
     """All counters, and the waiting runs. First folds the notes of the triggers into the totals."""
     await metrics.fold(pool)
-    return await metrics.totals(pool), await metrics.queue_backlog(pool)
+    overdue = await metrics.overdue_collections(pool, MAX_OVERDUE)
+    held = [key for key, *row in overdue if not _is_readable(*row)]
+    return await metrics.totals(pool), await metrics.queue_backlog(pool, held)
+
+
+def _is_readable(spec: Any, policies: Any) -> bool:
+    try:
+        Schedule.from_spec(spec)
+        Policies.from_spec(policies)
+    except BadSchedule:
+        return False
+    return True
 
 
 async def store_totals(redis: Redis, known: Sequence[MetricTotal]) -> None:

@@ -1,7 +1,8 @@
 """Cumulative metric totals, which database triggers feed and `fold` adds up, also for trends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from app.store.db import Connection, Pool
 from app.store.reports import trends
@@ -85,10 +86,17 @@ SELECT count(*) FILTER (WHERE org_id IS NULL), count(*) FILTER (WHERE org_id IS 
        coalesce(extract(epoch FROM now() - min(due)
                                   FILTER (WHERE org_id IS NOT NULL)), 0)::float8,
        coalesce(extract(epoch FROM now() - (
-         SELECT min(due_at) FROM schedules WHERE org_id IS NOT NULL AND due_at <= now())), 0)::float8
+         SELECT min(due_at) FROM schedules
+         WHERE org_id IS NOT NULL AND due_at <= now() AND key <> ALL ($1::text[]))), 0)::float8
 FROM (SELECT org_id, coalesce(not_before, queued_at) AS due FROM runs
       WHERE status = 'queued' AND coalesce(not_before, queued_at) <= now()) AS waiting
-"""  # noqa: E501
+"""
+
+# Collections whose ticks nobody has decided for a minute, by the index of what is due.
+OVERDUE = """
+SELECT key, spec, policies FROM schedules
+WHERE org_id IS NOT NULL AND due_at < now() - interval '1 minute' ORDER BY due_at LIMIT $1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,7 @@ class QueueBacklog:
     """The backlog: numbers of queued runs of jobs and of collections, and their highest age.
 
     Ages are in seconds. `collections_lag`: seconds by which the dispatch of collections lags.
+    `held`: collections whose ticks nobody decides, since their schedules cannot be read.
     """
 
     jobs: int
@@ -114,6 +123,7 @@ class QueueBacklog:
     jobs_age: float
     collections_age: float
     collections_lag: float
+    held: int = 0
 
 
 async def fold(pool: Pool) -> int:
@@ -143,7 +153,13 @@ async def totals(pool: Pool | Connection) -> list[MetricTotal]:
     return [MetricTotal(*row) for row in await pool.fetch(TOTALS)]
 
 
-async def queue_backlog(pool: Pool | Connection) -> QueueBacklog:
-    """Return the present backlog of queued runs."""
-    row = await pool.fetchrow(WAITING)
-    return QueueBacklog(0, 0, 0.0, 0.0, 0.0) if row is None else QueueBacklog(*row)
+async def overdue_collections(pool: Pool | Connection, limit: int) -> list[Sequence[Any]]:
+    """Return key, spec and policies of overdue collections, the longest overdue first."""
+    return [tuple(row) for row in await pool.fetch(OVERDUE, limit)]
+
+
+async def queue_backlog(pool: Pool | Connection, held: Sequence[str] = ()) -> QueueBacklog:
+    """Return the present backlog of queued runs; the dispatch does not lag for what is `held`."""
+    row = await pool.fetchrow(WAITING, list(held))
+    found = QueueBacklog(0, 0, 0.0, 0.0, 0.0) if row is None else QueueBacklog(*row)
+    return replace(found, held=len(held))
