@@ -90,11 +90,18 @@ def test_all_that_is_wrong_is_said_in_one_list(monkeypatch: pytest.MonkeyPatch) 
         ("FRESH_MINUTES", "=5", "must be name=number, separated by commas"),
         ("MONTHLY_REQUESTS", "a=1,b=2, a=3", "names a more than once"),
         ("ALERT_QUIET_HOURS", "22:00-07:00 Mars/Base", "no time zone 'Mars/Base'"),
+        ("ALERT_QUIET_HOURS", "22:00-22:00", "begins when it ends"),
+        ("GUARD_ALLOW", "http://x", "such as intranet.example,10.1.0.0/16"),
+        ("GUARD_ALLOW", "x:8080", "such as intranet.example,10.1.0.0/16"),
+        ("GUARD_ALLOW", "10.1.0.1/16", "has host bits set"),
+        ("DATA_DIR", "a_file", "is a file; it must be a directory"),
+        ("SOURCES_DIR", "a_file", "is a file; it must be a directory"),
     ],
 )
 def test_a_wrong_value_is_named_shown_and_told_what_it_may_be(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, may_be: str
 ) -> None:
+    Path("a_file").touch()
     said = refusal(monkeypatch, **{name: value})
 
     (line,) = said.splitlines()[1:]
@@ -146,6 +153,7 @@ def test_the_line_break_of_a_secret_in_a_file_is_not_part_of_it(
         ("REDIS_URL", "must start with redis://, rediss:// or unix://"),
         ("SECRETS_KEY", "each key must be 32 bytes in base64; make one with: python -c"),
         ("ASKNEWS_API_KEY", "must be ASCII characters only"),
+        ("METRICS_TOKEN", "must be ASCII characters only"),
     ],
 )
 def test_a_wrong_secret_is_told_what_it_may_be_and_never_shown(
@@ -156,6 +164,31 @@ def test_a_wrong_secret_is_told_what_it_may_be_and_never_shown(
     assert f"{name} = (hidden): {may_be}" in said
     assert "s3cret" not in said
     assert "ada" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ("ASKNEWS_CLIENT_ID", "ASKNEWS_CLIENT_SECRET"),
+        ("ASKNEWS_CLIENT_SECRET", "ASKNEWS_CLIENT_ID"),
+    ],
+)
+def test_half_of_a_login_is_refused_unless_another_one_is_set(
+    monkeypatch: pytest.MonkeyPatch, given: str, missing: str
+) -> None:
+    said = refusal(monkeypatch, **{given: "x"})
+    monkeypatch.setenv("ASKNEWS_API_KEY", "k")
+
+    assert f"{given} has no effect without {missing}" in said
+    assert config.load().asknews_api_key is not None
+
+
+def test_hosts_addresses_and_networks_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUARD_ALLOW", "Intranet.example, bücher.example,10.1.0.0/16,::1,10.0.0.9")
+
+    allowed = config.load().guard_allow
+
+    assert allowed == ("intranet.example", "bücher.example", "10.1.0.0/16", "::1", "10.0.0.9")
 
 
 @pytest.mark.parametrize("url", ["redis://h:6379/abc", "rediss://h/0/1"])

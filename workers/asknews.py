@@ -21,6 +21,7 @@ from workers.source_group import CompletedPartition, SourceGroup
 
 HOUR = timedelta(hours=1)
 SCOPE = "offline openid news stories"
+MISSING_LOGIN = "neither ASKNEWS_API_KEY nor ASKNEWS_CLIENT_ID and ASKNEWS_CLIENT_SECRET are set"
 
 AskNews = TypeVar("AskNews", AskNewsNews, AskNewsStories)
 
@@ -61,22 +62,14 @@ def login(config: Config) -> Login | None:
 def disabled_reason(config: Config) -> str | None:
     """Why the settings disable the AskNews jobs, or None if they do not."""
     if login(config) is None:
-        return _missing_login(config)
+        return MISSING_LOGIN
     return None if config.tracked_entities else "TRACKED_ENTITIES is not set"
-
-
-def _missing_login(config: Config) -> str:
-    if config.asknews_client_id is not None:
-        return "ASKNEWS_CLIENT_SECRET is not set"
-    if config.asknews_client_secret is not None:
-        return "ASKNEWS_CLIENT_ID is not set"
-    return "neither ASKNEWS_API_KEY nor ASKNEWS_CLIENT_ID and ASKNEWS_CLIENT_SECRET are set"
 
 
 def polled_entities(config: Config, entities: tuple[str, ...] | None) -> tuple[str, ...]:
     """The entities that a run polls. Raises Auth if credentials are missing."""
     if login(config) is None:
-        raise Auth(f"{_missing_login(config)}: AskNews cannot be polled")
+        raise Auth(f"{MISSING_LOGIN}: AskNews cannot be polled")
     return entities or config.tracked_entities
 
 

@@ -220,6 +220,23 @@ def _check_once(names: list[str]) -> None:
         raise ValueError(f"names {', '.join(sorted(twice))} more than once")
 
 
+def _exceptions(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if re.fullmatch(r"[\da-f:.]+(/\d+)?", value) and set(value) & set("/:"):
+            ip_network(value)  # raises ValueError, which names the value and what is wrong
+        elif not re.fullmatch(r"[\w.-]+", value):
+            raise ValueError(
+                f"{value!r} is no host, address or network, such as intranet.example,10.1.0.0/16"
+            )
+    return values
+
+
+def _directory(value: Path) -> Path:
+    if os.path.isfile(value):  # noqa: PTH113 - as above
+        raise ValueError("is a file; it must be a directory")
+    return value
+
+
 def _proxies(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if value != "*":
@@ -232,6 +249,7 @@ def _default_proxies() -> tuple[str, ...]:
     return ("*",) if "DYNO" in os.environ else ()  # noqa: TID251 - the one module that reads it
 
 
+Directory = Annotated[Path, AfterValidator(_directory)]
 Url = Annotated[str, AfterValidator(base_url)]
 _TOKEN = re.compile(r"(?=.*\d)[\w-]{12,}")
 Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
@@ -263,7 +281,7 @@ class Config(BaseSettings):
     database_pool_size: Annotated[int, Field(ge=2, le=100)] = 10
     redis_url: Annotated[SecretStr, AfterValidator(_redis)] | None = None
     redis_ssl_cert_reqs: Literal["required", "none"] = "required"
-    data_dir: Path = Path(".rollcall")
+    data_dir: Directory = Path(".rollcall")
 
     scrape_interval_minutes: Minutes = 5
     news_interval_minutes: Minutes = 15
@@ -331,8 +349,8 @@ class Config(BaseSettings):
     asknews_podcasts: bool = False
     asknews_overlap_minutes: Annotated[float, Field(ge=0, le=2_880)] = 30
     contact: Annotated[str, Field(max_length=200), AfterValidator(_in_header)] = ""
-    guard_allow: Names = ()
-    sources_dir: Path | None = None
+    guard_allow: Annotated[Names, AfterValidator(_exceptions)] = ()
+    sources_dir: Directory | None = None
     jobs: Rules = DEFAULT_JOBS
     secrets_key: Annotated[SecretStr, AfterValidator(_keys)] | None = None
     raw_days: Annotated[int, Field(ge=0, le=365)] = 3
@@ -370,7 +388,7 @@ class Config(BaseSettings):
     alert_remind_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
     alert_quiet_hours: Annotated[str, AfterValidator(_quiet)] = ""
     public_url: Url | None = None
-    metrics_token: SecretStr | None = None
+    metrics_token: Annotated[SecretStr, AfterValidator(_secret_in_header)] | None = None
     ping_urls: Annotated[SecretStr, AfterValidator(_pings)] | None = None
     ping_scheduler_url: Annotated[SecretStr, AfterValidator(_ping)] | None = None
     session_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
@@ -409,6 +427,15 @@ class Config(BaseSettings):
                 )
         if faults:
             raise ValueError("\n  ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _whole_login(self) -> Self:
+        pair = {"ASKNEWS_CLIENT_ID", "ASKNEWS_CLIENT_SECRET"}
+        given = {name for name in pair if getattr(self, name.lower()) is not None}
+        if self.asknews_api_key is None and len(given) == 1:
+            (one,), (other,) = given, pair - given
+            raise ValueError(f"{one} has no effect without {other}: set both, or ASKNEWS_API_KEY")
         return self
 
     def secrets(self) -> frozenset[str]:

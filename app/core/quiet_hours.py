@@ -30,6 +30,8 @@ def parse(text: str) -> QuietHours:
     if match is None:
         raise ValueError("must be HH:MM-HH:MM and a time zone, such as 22:00-07:00 Europe/London")
     hours = [int(part) for part in match.groups()[:4]]
+    if hours[:2] == hours[2:]:
+        raise ValueError("begins when it ends, and so covers nothing: set another end, or none")
     return QuietHours(time(hours[0], hours[1]), time(hours[2], hours[3]), _zone(match[5]))
 
 
