@@ -211,6 +211,28 @@ async def test_all_failed_runs_of_a_filter_are_counted_and_then_retried(
     assert acts == 4
 
 
+async def test_what_is_confirmed_is_done_to_the_runs_that_were_counted_and_to_no_others(
+    site: Site, scene: Scene
+) -> None:
+    await scene.job("a", [GOOD])
+    await scene.job("b", [RunStatus.RUNNING] * 450)
+    async with site.signed_in(Scope.OPERATE) as operator:
+        listed = (await operator.get("/runs?status=running&period=")).text
+        form = of_all(listed, "cancel_all", status="running", period="")
+        asked = (await operator.post("/runs/several", data=form)).text
+        await scene.pool.execute("UPDATE runs SET status = 'running' WHERE job = 'a'")
+        hidden = asked.partition('<form class="actions"')[2]
+        fields: dict[str, list[str]] = {"note": ["again"]}
+        for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', hidden):
+            fields.setdefault(name, []).append(unescape(value))
+        done = await operator.post("/runs/several", data=fields)
+
+    left = await scene.pool.fetch("SELECT job FROM runs WHERE status = 'running'")
+    assert "Cancel 450 runs?" in asked
+    assert done.status_code == 303
+    assert [row["job"] for row in left] == ["a"]
+
+
 async def test_runs_that_came_after_the_list_was_read_are_not_cancelled_with_it(
     site: Site, scene: Scene
 ) -> None:

@@ -76,7 +76,11 @@ def page_routes() -> list[BaseRoute]:
         Route("/trends", require_session(data_page(trends_page.trends))),
         Route("/workers", require_operator(workers_page.workers)),
         Route("/audit", require_session(data_page(audit_page.entries))),
-        Route("/runs/several", require_operate(run_actions.several), methods=["POST"]),
+        Route(
+            "/runs/several",
+            require_operate(run_actions.several, run_actions.MAX_FORM_BYTES),
+            methods=["POST"],
+        ),
         Route("/runs/{run_id:uuid}/cancel", require_operate(run_actions.cancel), methods=["POST"]),
         Route("/runs/{run_id:uuid}/retry", require_operate(run_actions.retry), methods=["POST"]),
         Route("/backfills", require_operator(backfills_page.backfills)),

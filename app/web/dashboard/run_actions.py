@@ -33,6 +33,7 @@ from app.web.dashboard.session_auth import Form, SessionUser
 from app.web.dashboard.views import html_response
 
 MAX_AT_ONCE = 500
+MAX_FORM_BYTES = 32_768  # of the form that confirms so many runs
 CANCEL, RETRY = "cancel", "retry"
 _RunRow = dict[str, Any]
 
@@ -134,18 +135,20 @@ def _confirmation(
     more: bool,
 ) -> Response:
     counted = Counter((labelled(run["job"], labels), run["status"]) for run in runs)
+    action = form["action"].removesuffix("_all")
     values: dict[str, Any] = {
         "user": user,
         "section": "runs",
-        "action": form["action"].removesuffix("_all"),
+        "action": action,
         "counted": sorted(counted.items()),
         "total": len(runs),
         "left_out": left_out,
         "more": more,
+        # The runs that are counted here, and not what the filter matches when it is confirmed.
         "fields": [
-            (name, value)
-            for name, value in form.multi_items()
-            if name not in {"csrf", "note", "confirmed", "once"}
+            ("action", action),
+            ("back", form.get("back", "")),
+            *(("run", run["execution_id"]) for run in runs),
         ],
         "once": str(uuid4()),
     }
