@@ -44,8 +44,8 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
         str, typer.Option(help="A new name runs instants again that an earlier backfill ran.")
     ] = "backfill",
     concurrency: Annotated[
-        int, typer.Option(min=1, max=100, help="Runs open at the same time.")
-    ] = 1,
+        int | None, typer.Option(min=1, max=100, help="Runs open at the same time; default: 1.")
+    ] = None,
     stop: Annotated[
         bool, typer.Option("--stop", help="Add no more runs to the backfill of this range.")
     ] = False,
@@ -62,6 +62,9 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
     Examples: `rollcall backfill poll_news --from 2026-09-05T00:00:00Z --to 1h`,
     `rollcall backfill poll_news --from 1d --missing --yes`
     """
+    if stop and (missing or yes or concurrency is not None):
+        message = "it asks and runs nothing: leave out --missing, --concurrency and --yes"
+        raise typer.BadParameter(message, param_hint="--stop")
 
     async def plan(context: CommandContext) -> BackfillPlan:
         now = await heartbeats.database_now(context.pool)
@@ -72,7 +75,7 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
         if end < begin:
             raise typer.BadParameter("it is before --from", param_hint="--to")
         request = ledger_backfill.BackfillRequest(
-            job, begin, end, terminal.current_user(), name, missing, concurrency
+            job, begin, end, terminal.current_user(), name, missing, concurrency or 1
         )
         return await ledger_backfill.make_plan(context.pool, request, now)
 

@@ -248,6 +248,8 @@ def create_token(  # noqa: PLR0913 - the options of a command are its arguments
     `rollcall token create --org "Acme Odds" --data`
     """
     _check_owner(of, operator=operator)
+    if operator and data:
+        raise typer.BadParameter("the operator reads them anyway", param_hint="--data")
     if not label.isprintable() or not label.strip() or len(label) > _MAX_LABEL_LENGTH:
         raise typer.BadParameter(
             f"1 to {_MAX_LABEL_LENGTH} printable characters", param_hint="--label"

@@ -47,6 +47,8 @@ def replay(
     `rollcall replay asknews_news --since 6h --only-rejected --yes`,
     `rollcall replay source:wares --since 1d`
     """
+    if dry_run and yes:
+        raise typer.BadParameter("--dry-run writes nothing; leave --yes out", param_hint="--yes")
     reader = replays.reader_of(connections.load_config(), source)
 
     async def build_request(pool: Pool) -> ReplayRequest:

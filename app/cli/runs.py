@@ -44,6 +44,7 @@ SOURCES = (
 )  # fmt: skip
 REJECTED = ("source", "partition", "page", "record_id", "reason", "rejected_by")
 MAX_REJECTED = 50
+DEFAULT_LIMIT = 20  # runs of a list
 _POLL_SECONDS = 1.0
 _LOG_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T")
 _OVERLAP = timedelta(seconds=10)  # of two polls, for what was being committed at the last one
@@ -61,7 +62,9 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
     since: Annotated[
         str | None, typer.Option(help="From this instant on, or an age such as `2h` or `1d`.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of runs.")] = 20,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Maximum number of runs; default: 20.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Continue until Ctrl-C.")] = False,
     as_json: terminal.JSON = False,
 ) -> None:
@@ -71,6 +74,8 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
     `rollcall runs --job poll_news --status failure --status lost --json`,
     `rollcall runs --follow`
     """
+    if follow and limit is not None:
+        raise typer.BadParameter("--follow has no end; leave --limit out", param_hint="--limit")
 
     async def show(pool: Pool) -> None:
         now = await heartbeats.database_now(pool)
@@ -80,7 +85,7 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
             await known.check_job(pool, job)
             await _follow(pool, filter_, now, as_json=as_json)
             return
-        rows = await listing.runs(pool, filter_, limit)
+        rows = await listing.runs(pool, filter_, limit or DEFAULT_LIMIT)
         if not rows:
             await known.check_job(pool, job)
         _list(rows, as_json=as_json)
