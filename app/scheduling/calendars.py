@@ -44,6 +44,10 @@ def read_events(text: str, name: str = "the calendar", timezone: str = "UTC") ->
         return [_rule(event, timezone) for event in held]
     except BadSchedule as error:
         raise BadSchedule(f"Invalid exclude: {name}: {error}") from None
+    except OverflowError:
+        raise BadSchedule(
+            f"Invalid exclude: {name}: an event is outside of the years 1 to 9999 in UTC"
+        ) from None
 
 
 def _events(lines: Sequence[str]) -> Iterator[Event]:

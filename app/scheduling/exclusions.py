@@ -240,7 +240,7 @@ def _dates(rule: str, first: str, last: str) -> tuple[int, int]:
 def _span(rule: str, first: str, last: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     try:
         begin, end = (_in_zone(datetime.fromisoformat(text), zone) for text in (first, last))
-    except ValueError:
+    except (ValueError, OverflowError):  # beyond the years that Python has, in UTC
         raise _unreadable(rule) from None
     if end <= begin:
         raise BadSchedule(f"Invalid exclude: {quoted(rule)} ends before it begins")

@@ -257,8 +257,9 @@ def _text(spec: Mapping[str, object], key: str, default: str | None = None) -> s
 
 def _instant(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
-    except ValueError:
+        at = datetime.fromisoformat(text)
+        return at if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise BadSchedule(
             f"Invalid schedule: the anchor {quoted(text)} is not a timestamp"
         ) from None

@@ -189,6 +189,9 @@ def test_bounds_include_their_days() -> None:
         (["00:00-12:00", "12:00-24:00"], "", "", "every hour of the week"),
         ([], "2026-12-02", "2026-12-01", "is before start"),
         ([], "soon", "", "Invalid start"),
+        (["2026-12-24T00:00-05:00/9999-12-31T23:59-05:00"], "", "", "it takes a date"),
+        (["0001-01-01T00:00+09:00/2026-12-24T00:00+09:00"], "", "", "it takes a date"),
+        ([], "", "9999-12-31T23:59-05:00", "Invalid end"),
     ],
 )
 def test_what_cannot_be_read_or_contradicts_itself_is_refused(
@@ -345,6 +348,11 @@ def test_a_cancelled_event_excludes_nothing() -> None:
         (event("SUMMARY:Eve"), "has no DTSTART"),
         (event("DTSTART:tomorrow", "DTEND:later"), 'has the time "tomorrow"'),
         (event("DTSTART;TZID=Mars/Base:20261224T180000", "DTEND:20261224T190000Z"), "Mars/Base"),
+        (event("DTSTART:99991231"), "an event is outside of the years 1 to 9999"),
+        (
+            event("DTSTART:20261224T180000Z", "DTEND;TZID=America/New_York:99991231T235900"),
+            "an event is outside of the years 1 to 9999",
+        ),
         (event("DTSTART;VALUE=DATE:20261224", "DTEND:20261224T190000Z"), "begins with a date"),
     ],
 )

@@ -296,6 +296,7 @@ def test_a_spec_leaves_the_usual_unsaid() -> None:
         ({"every_seconds": True}, "every_seconds must be a number"),
         ({"every_seconds": 1e300}, "more than 3,660 days"),
         ({"every_seconds": 60, "anchor": "soon"}, "is not a timestamp"),
+        ({"every_seconds": 60, "anchor": "0001-01-01T00:00+09:00"}, "is not a timestamp"),
         ({"every_seconds": 60, "cron": "@daily"}, 'unknown key "cron"'),
         ({"cron": "@daily", "jitter_seconds": 1e300}, "more than 3,660 days"),
         ({"cron": "@daily", "tz": "UTC"}, 'unknown key "tz"'),
