@@ -325,7 +325,7 @@ async def pause(
 
     It is resumed by `resume`, or at `until`. Records who did it. Returns the runs of ticks due
     before `now`. Raises UnknownJob if there is no such schedule, and WrongState if it is retired
-    or a pause is in force: nobody's reason and end are replaced unseen.
+    or paused by somebody else, whose reason and end would be replaced unseen.
     """
     async with pool.acquire() as connection, connection.transaction():
         pause_ = schedule_versions.SchedulePause(now, by, note, until)
@@ -384,8 +384,9 @@ async def resume_in(connection: Connection, key: str, now: datetime) -> list[Que
     return await _set_pause(connection, key, now, None)
 
 
-def _check_not_paused(state: ScheduleState, now: datetime) -> None:
-    if state.paused_at is None or (state.paused_until is not None and state.paused_until <= now):
+def _check_own_pause(state: ScheduleState, pause_: schedule_versions.SchedulePause) -> None:
+    ended = state.paused_until is not None and state.paused_until <= pause_.at
+    if state.paused_at is None or ended or state.paused_by == pause_.by:
         return
     why = f"{state.paused_by}: {state.paused_note}"
     raise WrongState(f"{state.key} is paused already by {why}; resume it first")
@@ -400,7 +401,7 @@ async def _set_pause(
         raise UnknownJob(f"there is no schedule {key!r}")
     if pause_ is not None:
         check_open(state)
-        _check_not_paused(state, now)
+        _check_own_pause(state, pause_)
     try:
         await decide_all(connection, state, now, queued)
     except BadSchedule as error:  # its ticks are held either way

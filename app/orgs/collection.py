@@ -186,7 +186,7 @@ async def pause(
 ) -> CollectionChange:
     """Pause the schedule from `now` on, or until then; its ticks are recorded as paused.
 
-    Raises NotThere, Outdated, and WrongState if it is paused already.
+    Raises NotThere, Outdated, and WrongState if somebody else has paused it.
     """
     async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)

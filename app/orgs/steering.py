@@ -60,7 +60,7 @@ class Steering:
         """Pause a schedule, until then or until it is resumed; returns runs that were due before.
 
         Raises UnknownJob, InvalidValue if `until` is in the past, and WrongState if it is retired
-        or paused already.
+        or paused by somebody else.
         """
         _check_future(until, act, "until")
         if (owner := owner_of(key)) is not None:

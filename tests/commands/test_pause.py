@@ -50,11 +50,10 @@ async def test_pause_records_who_and_why_and_resume_ends_it(tell: Tell, pool: Po
     assert tuple(after) == (None, None, None)
 
 
-async def test_a_second_pause_and_a_second_resume_change_nothing_and_say_so(
+async def test_a_pause_by_somebody_else_is_kept_and_a_second_resume_changes_nothing(
     tell: Tell, tell_json: TellJson, pool: Pool
 ) -> None:
-    await register(pool)
-    await tell("pause", "scrape", "--note", "the site moves")
+    await edit.pause(pool, "scrape", await register(pool), by="ada", note="the site moves")
 
     again = await tell("pause", "scrape", "--note", "for good")
     note = await pool.fetchval("SELECT paused_note FROM schedules")

@@ -73,7 +73,7 @@ async def read_pause(request: ApiRequest) -> ApiResponse:
 async def pause_schedule(request: ApiRequest) -> ApiResponse:
     """Pause the schedule; its ticks are recorded as paused until it is resumed.
 
-    409 if it is paused already: resume it first.
+    409 if somebody else has paused it: resume it first.
     """
     body: PauseRequest = request.body
     context = request.context
