@@ -1,19 +1,21 @@
 """What the process of dry runs reads: its settings, and dry runs; not what makes them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from app.core import log
-from app.fetch.authenticated import FetcherOptions
-from app.sources.recipes.source import RecipeSource
+
+if TYPE_CHECKING:
+    from app.fetch.authenticated import FetcherOptions
+    from app.sources.recipes.source import RecipeSource
 
 
 @dataclass(frozen=True, slots=True)
 class DryRunOrder:
     """A dry run to be made within so many seconds."""
 
-    source: RecipeSource
-    options: FetcherOptions
+    source: "RecipeSource"
+    options: "FetcherOptions"
     seconds: float
 
 

@@ -10,7 +10,9 @@ from typing import Any, Literal, cast
 from app.core import redact
 from app.core.lazy_import import hidden
 
-with hidden("rich"):  # a fifth of a command's start, for tracebacks that are formatted without it
+# rich: a fifth of a command's start, for tracebacks that are formatted without it. greenlet: for a
+# module of structlog that is not used.
+with hidden("rich"), hidden("greenlet"):
     import structlog
     from structlog.types import EventDict, Processor, WrappedLogger
 

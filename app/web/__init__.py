@@ -1,6 +1,5 @@
 """The web process: `uvicorn app.web:app`."""
 
-import gc
 from typing import TYPE_CHECKING
 
 from app.web import garbage
@@ -14,11 +13,7 @@ def __getattr__(name: str) -> "Starlette":
     # environment. What is imported stays: the collector would only search it, again and again.
     if name != "app":
         raise AttributeError(name)
-    gc.disable()
-    try:
+    with garbage.importing():
         from app.web.application import application_from_environment  # noqa: PLC0415 - as above
 
         return application_from_environment()
-    finally:
-        garbage.spare_imports()
-        gc.enable()

@@ -1,6 +1,8 @@
 """The settings of Python's garbage collector for the web process."""
 
 import gc
+from collections.abc import Generator
+from contextlib import contextmanager
 
 # Objects made before cycles among them are looked for. A large page makes some ten thousand, none
 # of them in a cycle: with Python's 700, up to a fifth of its time was spent on looking.
@@ -16,3 +18,14 @@ def spare_imports() -> None:
     gc.freeze()
     _, middle, old = gc.get_threshold()
     gc.set_threshold(NEW_OBJECTS, middle, old)
+
+
+@contextmanager
+def importing() -> Generator[None]:
+    """Collect nothing meanwhile, and spare what was imported afterwards."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        spare_imports()
+        gc.enable()

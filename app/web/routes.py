@@ -1,4 +1,4 @@
-"""Routes of the web process, the basic health endpoints, and the security headers."""
+"""Routes that exist from the start: health, metrics, static files; and the security headers."""
 
 import msgspec
 from starlette.datastructures import MutableHeaders
@@ -8,12 +8,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.web.api.routes import routes as api_routes
-from app.web.client_source import client_module
 from app.web.context import web_context
 from app.web.dashboard.rendering import STATIC
-from app.web.dashboard.routes import page_routes
-from app.web.docs_page import docs
 from app.web.health import details
 
 ALIVE = b'{"status":"alive"}'
@@ -73,17 +69,13 @@ async def health_scheduler(request: Request) -> Response:
 
 
 def routes() -> list[BaseRoute]:
-    """All routes of the application."""
+    """The routes of what monitors the installation, and of the files of pages."""
     return [
         Route("/livez", livez),
         Route("/readyz", readyz),
         Route("/health", health),
         Route("/health/scheduler", health_scheduler),
         *details.routes(),
-        Route("/docs", docs),
-        Route("/docs/rollcall_client.py", client_module),
-        *api_routes(),
-        *page_routes(),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
 

@@ -188,8 +188,7 @@ async def _ask(
     )
     now = datetime.now(UTC)
     token = await tokens.create_token(pool, TokenRequest(None, "b", Scope.READ), now, by="bench")
-    app = create_app(config)
-    garbage.spare_imports()  # as the web process does
+    app = create_app(config, importing=garbage.importing)  # as the web process does
     async with app.router.lifespan_context(app) as state:
 
         async def served(scope: Any, receive: Any, send: Any) -> None:

@@ -14,7 +14,8 @@ from app.orgs import one_time_login
 from app.store.orgs import orgs
 from app.web.context import SIGN_IN_FAILURES
 from app.web.dashboard.session import COOKIE, SessionSigner
-from app.web.routes import routes as every_route
+from app.web.page_and_api_routes import page_and_api_routes
+from app.web.routes import routes
 from tests.dashboard.fixtures import GOOD, Scene, alive
 from tests.dashboard.server import Site, csrf
 from tests.wait import until
@@ -50,8 +51,8 @@ async def test_whatever_is_added_is_behind_the_door_unless_it_is_named_here(site
         "/docs",
         "/docs/rollcall_client.py",
     }
-    routes = [route for route in every_route() if isinstance(route, Route)]
-    behind = [route for route in routes if route.path not in open_]
+    every = [route for route in (*routes(), *page_and_api_routes()) if isinstance(route, Route)]
+    behind = [route for route in every if route.path not in open_]
 
     statuses: dict[str, int] = {}
     async with site.visitor() as stranger:

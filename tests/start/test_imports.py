@@ -12,9 +12,11 @@ from app.cli.main import COMMANDS
 
 PROJECT = Path(__file__).parents[2]
 HEAVY = (
-    "alembic", "app.authoring", "apprise", "cryptography.hazmat", "feedparser", "jwt.api_jwt",
-    "lxml", "parsel", "sqlalchemy", "sqlmodel",
+    "alembic", "app.authoring.dry_run", "app.authoring.trial", "apprise", "cryptography.hazmat",
+    "feedparser", "jwt.api_jwt", "lxml", "parsel", "sqlalchemy", "sqlmodel",
 )  # fmt: skip
+OF_PAGES = ("app.models", "app.web.api.table", "app.web.dashboard.views", "workers.registry")
+LIGHT_PAGES = ("alembic", "app.authoring.dry_run", "app.authoring.trial", "apprise")
 FORMATTING = ("rich.console", "rich.text")
 # Executed only for its documentation: nothing of what a command does, nor the validation of typer.
 NOT_FOR_HELP = frozenset({
@@ -28,12 +30,10 @@ OF_SERVERS = ("aiohttp", "arq", "asyncpg", "httpx", "pydantic", "redis", "rich",
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("app.workers", (*HEAVY, *FORMATTING)),
-        (
-            "app.web.application",
-            ("alembic", "app.authoring.dry_run", "app.authoring.trial", "apprise", *FORMATTING),
-        ),
-        ("workers.decider", (*HEAVY, "aiohttp", "httpx")),
+        ("app.workers", (*HEAVY, *FORMATTING, "greenlet")),
+        ("app.web.application", (*OF_PAGES, *HEAVY, *FORMATTING, "aiohttp", "greenlet", "httpx")),
+        ("app.web.page_and_api_routes", (*LIGHT_PAGES, *FORMATTING)),
+        ("workers.decider", (*HEAVY, "aiohttp", "greenlet", "httpx")),
         ("app.cli.main", (*HEAVY, *OF_SERVERS, *FORMATTING, "importlib.resources")),
         ("app.cli.status", (*HEAVY, *FORMATTING, "aiohttp", "httpx")),
     ],

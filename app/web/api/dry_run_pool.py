@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -22,13 +22,14 @@ from app.authoring.dry_run_order import DryRunOrder, DryRunSettings
 from app.core import frames
 from app.core.config import Config
 from app.core.errors import Timeout
-from app.fetch.authenticated import FetcherOptions
-from app.sources.recipes.checking import load_in_sandbox
-from app.sources.recipes.model import Recipe
 from app.sources.recipes.sandbox import Sandbox
-from app.sources.recipes.source import RecipeSource
 from app.web import fixed_window
 from app.web.api.problems import Problem
+
+if TYPE_CHECKING:
+    from app.fetch.authenticated import FetcherOptions
+    from app.sources.recipes.model import Recipe
+    from app.sources.recipes.source import RecipeSource
 
 MAX_CONCURRENT = 16  # concurrent dry runs in this process, one of each organisation
 SANDBOX_PROCESSES = 2
@@ -151,15 +152,17 @@ class DryRunner:
         finally:
             self._busy.discard(org_id)
 
-    async def load(self, org_id: UUID, text: str) -> Recipe:
+    async def load(self, org_id: UUID, text: str) -> "Recipe":
         """Return the recipe, checked in a sandbox process, one of each organisation at a time.
 
         Raises BadRecipe, or Problem (429) if the organisation has had too many checked.
         """
+        from app.sources.recipes.checking import load_in_sandbox  # noqa: PLC0415 - only here
+
         await self._check_rate(f"loaded:{org_id}", MAX_LOADS_PER_MINUTE, "recipes")
         return await load_in_sandbox(self.sandbox, org_id.hex, text)
 
-    async def run(self, source: RecipeSource, options: FetcherOptions) -> dict[str, Any]:
+    async def run(self, source: "RecipeSource", options: "FetcherOptions") -> dict[str, Any]:
         """Fetch and parse the first page of the recipe's first partition, in the process.
 
         A Failure, a timeout included, is in `failure`.

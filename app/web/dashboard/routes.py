@@ -1,9 +1,5 @@
-"""Routes of the dashboard pages and actions, and the handler of HTTP errors."""
+"""Routes of the dashboard pages and actions."""
 
-import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.web.dashboard import (
@@ -14,7 +10,6 @@ from app.web.dashboard import (
     collection_page,
     events,
     jobs_page,
-    rendering,
     run_actions,
     runs_page,
     sign_in,
@@ -27,26 +22,12 @@ from app.web.dashboard.data.reading import data_page
 from app.web.dashboard.data.routes import data_routes
 from app.web.dashboard.editing.routes import editing_routes
 from app.web.dashboard.session_auth import (
-    NO_STORE,
     choose_zone,
     require_operate,
     require_operator,
     require_operator_to_act,
     require_session,
 )
-
-TITLES = {
-    400: "Bad request",
-    401: "Sign in required",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    409: "Conflict",
-    413: "Request too large",
-    422: "Invalid input",
-    429: "Too many attempts",
-    503: "Service unavailable",
-}
 
 
 def page_routes() -> list[BaseRoute]:
@@ -103,18 +84,3 @@ def page_routes() -> list[BaseRoute]:
         Route("/login", sign_in.login, methods=["POST"]),
         Route("/logout", sign_in.logout, methods=["POST"]),
     ]
-
-
-async def http_error(request: Request, error: Exception) -> Response:
-    """The response to an error: HTML for browsers, JSON otherwise. Never contains a traceback."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = NO_STORE | dict((error.headers if isinstance(error, HTTPException) else None) or {})
-    reason = error.detail if isinstance(error, HTTPException) else "Internal Server Error"
-    if "text/html" in request.headers.get("accept", ""):
-        title = TITLES.get(status, "Internal error")
-        detail = reason if isinstance(error, HTTPException) else "See the log of the web process."
-        return HTMLResponse(
-            rendering.page("error.html", title=title, detail=detail, user=None), status, headers
-        )
-    body = msgspec.json.encode({"status": "error", "reason": reason.lower().replace(" ", "_")})
-    return Response(body, status, headers, "application/json")
