@@ -151,3 +151,19 @@ def test_help_executes_only_what_declares_the_options(words: str) -> None:
 
 def is_file(module: str) -> bool:
     return (PROJECT / f"{module.replace('.', '/')}.py").exists()
+
+
+def test_a_worker_that_the_command_starts_imports_only_what_it_starts_with() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "app.workers", "--help"],
+        cwd=PROJECT,
+        env={"DATABASE_URL": "postgresql://x/y", "REDIS_URL": "redis://x"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "Usage: python -m app.workers" in done.stdout
+    assert "app.workers" in imported
+    assert imported.isdisjoint((*HEAVY, *FORMATTING))

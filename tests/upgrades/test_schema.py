@@ -14,7 +14,8 @@ from app.store.db import Pool
 
 ROOT = Path(__file__).parents[2]
 DOORS = {
-    "worker": ("-m", "arq", "app.workers.Settings"),
+    "worker": ("-m", "app.workers"),
+    "worker of arq": ("-m", "arq", "app.workers.Settings"),
     "web": ("-m", "uvicorn", "app.web:app", "--port", "0"),
     "runs": ("-m", "app", "runs"),
     "status": ("-m", "app", "status"),

@@ -1,4 +1,4 @@
-"""The settings of arq's worker: `arq app.workers.Settings`."""
+"""The settings of arq's worker: `python -m app.workers` or `arq app.workers.Settings`."""
 
 import sys
 
