@@ -553,5 +553,5 @@ def _pairs(flat: list[Any]) -> list[tuple[str, int]]:
 
 
 def install() -> None:
-    """Make `arq Settings` use SurvivingWorker. Called once, on import of `app.workers`."""
+    """Make `arq Settings` use SurvivingWorker. Called once, on import of `app.workers.settings`."""
     arq.worker.Worker = SurvivingWorker

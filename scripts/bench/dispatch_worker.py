@@ -6,8 +6,8 @@
 from dataclasses import replace
 from typing import Any
 
-from app import workers as front_door
 from app.core.messages import HostLimits
+from app.workers import settings as front_door
 from workers import lifecycle
 
 opened = lifecycle.open_context

@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app import workers as front_door
 from app.core.messages import HostLimits
 from app.ledger import decide
 from app.queue import enqueue
@@ -23,6 +22,7 @@ from app.scheduling.schedule import Schedule
 from app.store.runs import run_rows
 from app.store.schedules import decisions
 from app.store.schedules.decisions import TickDecision
+from app.workers import settings as front_door
 from workers import execute, lifecycle
 from workers.deciding import deciding_entries, triggers_of
 from workers.source_writer import SourceWriter

@@ -17,7 +17,7 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 
 PROJECT = Path(__file__).parents[2]
-ENTRY_POINTS = ("app.workers", "app.web", "app.cli.main", "app.migrations", "app.embedded")
+ENTRY_POINTS = ("app.workers.settings", "app.web", "app.cli.main", "app.migrations", "app.embedded")
 
 
 def test_zoneinfo_does_not_ask_the_system() -> None:

@@ -30,7 +30,7 @@ OF_SERVERS = ("aiohttp", "arq", "asyncpg", "httpx", "pydantic", "redis", "rich",
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("app.workers", (*HEAVY, *FORMATTING, "greenlet")),
+        ("app.workers.settings", (*HEAVY, *FORMATTING, "greenlet")),
         ("app.web.application", (*OF_PAGES, *HEAVY, *FORMATTING, "aiohttp", "greenlet", "httpx")),
         ("app.web.page_and_api_routes", (*LIGHT_PAGES, *FORMATTING)),
         ("workers.decider", (*HEAVY, "aiohttp", "greenlet", "httpx")),
@@ -155,7 +155,29 @@ def is_file(module: str) -> bool:
 
 def test_a_worker_that_the_command_starts_imports_only_what_it_starts_with() -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "app.workers", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "app.workers"],
+        cwd=PROJECT,
+        env={"MAX_JOBS": "none: it ends when it has imported everything"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert done.returncode == 2
+    assert "workers.lifecycle" in imported
+    assert imported.isdisjoint((*HEAVY, *FORMATTING))
+
+
+def test_nothing_is_collected_while_a_worker_is_imported() -> None:
+    code = (
+        "import gc; gc.collect(); before = gc.get_stats()[2]['collections'];"
+        "from app.workers import Settings;"
+        "print(gc.get_stats()[2]['collections'] - before, gc.isenabled())"
+    )
+
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-c", code],
         cwd=PROJECT,
         env={"DATABASE_URL": "postgresql://x/y", "REDIS_URL": "redis://x"},
         capture_output=True,
@@ -163,7 +185,4 @@ def test_a_worker_that_the_command_starts_imports_only_what_it_starts_with() -> 
         check=True,
     )
 
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "Usage: python -m app.workers" in done.stdout
-    assert "app.workers" in imported
-    assert imported.isdisjoint((*HEAVY, *FORMATTING))
+    assert done.stdout == "0 True\n"
