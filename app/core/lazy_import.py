@@ -1,6 +1,7 @@
 """Modules that are executed at their first attribute: texts of help need few, others hardly any."""
 
 import sys
+import threading
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,6 +14,10 @@ from typing import Any
 HARDLY_USED = ("jwt",)
 # The command line of httpx, for which it imports rich; httpx does without if it is not there.
 UNUSED = ("httpx._main",)
+
+# Held by threads that compile Python while another may: up to 3.11.3, two at once fail with
+# SystemError (https://github.com/python/cpython/issues/106905).
+COMPILING = threading.Lock()
 
 
 class DeferredModule(ModuleType):

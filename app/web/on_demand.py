@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
+from app.core.lazy_import import COMPILING
+
 Importing = Callable[[], AbstractContextManager[None]]
 
 
@@ -30,7 +32,7 @@ class OnDemand:
         await self._router(scope, receive, send)
 
     def _load(self) -> Router:
-        with self._importing():
+        with COMPILING, self._importing():
             from app.web.page_and_api_routes import page_and_api_routes  # noqa: PLC0415 - as above
 
             return Router(page_and_api_routes(), redirect_slashes=False)

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app.core.enums import HealthReason, JobStatus
+from app.core.lazy_import import COMPILING
 from app.health.judge import OverallReason
 from app.web.dashboard import elements, formatting, tick_strip
 from app.web.dashboard.data import line_chart
@@ -212,4 +213,5 @@ ENVIRONMENT = _create_environment()
 def compile_templates() -> None:
     """Compile all templates, which takes about a second, so that no request has to wait for it."""
     for name in ENVIRONMENT.list_templates():
-        ENVIRONMENT.get_template(name)
+        with COMPILING:
+            ENVIRONMENT.get_template(name)
