@@ -11,12 +11,21 @@ from app.core.enums import Market, MarketOutcome, StoreMode
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 
+class _PriceText:
+    """What an OddsPrice has besides its fields, which are compared, shown and encoded."""
+
+    __slots__ = ("text",)
+
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
-class OddsPrice:
+class OddsPrice(_PriceText):
     """The decimal odds of one outcome. `line` is the goals line of over/under, else None.
 
     `active` is false while the site shows the price but takes no bets on it. `price` is None if it
-    is suspended and the site blanks the price meanwhile: the stored price then stays.
+    is suspended and the site blanks the price meanwhile: the stored price then stays. `text`: all
+    of it, separated by commas, for digests and statements; made once, as sources cache prices.
     """
 
     market: Market
@@ -24,6 +33,12 @@ class OddsPrice:
     line: Decimal | None
     price: Decimal | None
     active: bool = True
+
+    def __post_init__(self) -> None:
+        line = "" if self.line is None else self.line
+        price = "" if self.price is None else self.price
+        text = f"{self.market},{line},{self.outcome},{price},{'t' if self.active else 'f'}"
+        object.__setattr__(self, "text", text)
 
 
 @dataclass(frozen=True, slots=True)

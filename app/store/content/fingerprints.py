@@ -9,28 +9,24 @@ import msgspec
 
 from app.core.records import OddsEvent
 
-VERSION = b"1"
+VERSION = 2
 """Raise it when the input of the digest changes: every event is then compared once."""
 
-_encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def fingerprint_of(event: OddsEvent) -> bytes:
     """Return the digest of names, competition, kick-off and all prices, in any order."""
-    digest = blake2b(VERSION, digest_size=16)
-    digest.update(
-        _encode(
-            (
-                event.sportradar_id,
-                event.country,
-                event.competition,
-                event.competition_id,
-                event.home,
-                event.away,
-                event.kickoff,
-                event.complete,
-            )
-        )
+    content = (
+        VERSION,
+        event.sportradar_id,
+        event.country,
+        event.competition,
+        event.competition_id,
+        event.home,
+        event.away,
+        event.kickoff,
+        event.complete,
+        sorted([price.text for price in event.prices]),
     )
-    digest.update(b"".join(sorted(map(_encode, event.prices))))
-    return digest.digest()
+    return blake2b(_encode(content), digest_size=16).digest()
