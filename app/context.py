@@ -1,7 +1,7 @@
 """The worker context: the Postgres pool, Redis, the clock and one HTTP client per source."""
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,6 +12,7 @@ import httpx
 from arq.connections import ArqRedis
 
 from app.control import Clock, Heartbeat, close_pool, open_control_pool, worker_name
+from app.core import redact
 from app.core.config import Config
 from app.core.messages import HostLimits
 from app.core.version import user_agent
@@ -49,7 +50,8 @@ class WorkerContext:
 
     `control`: connections for heartbeats, leases and deciding. Work uses `pool`, so that its
     statements, which may wait for locks, cannot delay these. `engine` and `job_transport`: for the
-    sessions and HTTP clients of jobs; both connect on first use.
+    sessions and HTTP clients of jobs; both connect on first use. `hide`: removes the secrets of
+    the settings, and what looks like one, from a text that is recorded.
     """
 
     config: Config
@@ -66,6 +68,7 @@ class WorkerContext:
     engine: SessionEngine
     job_transport: httpx.AsyncBaseTransport
     large_pages: LargePages
+    hide: Callable[[str], str]
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
     fetchers: dict[str, AnyFetcher] = field(default_factory=dict[str, AnyFetcher])
 
@@ -142,6 +145,7 @@ async def open_context(
             engine=engine,
             job_transport=transport,
             large_pages=thread.large_pages,
+            hide=redact.text_redactor(config.secrets()),
         )
         webhooks = await stack.enter_async_context(clients.guarded(WEBHOOK_CONNECTIONS))
         context.clients[WEBHOOK_CLIENT] = webhooks

@@ -112,7 +112,7 @@ def ctx_of(
 
 def leases_of(house: WorkerContext) -> Leases:
     """The leases of another worker of this house."""
-    return Leases(house.control, house.clock, house.config.lease_seconds)
+    return Leases(house.control, house.clock, house.config.lease_seconds, house.hide)
 
 
 async def run_row(pool: Pool, run_id: UUID) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Failures of a source's partitions: as they are recorded, and summed up in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.core.enums import FailureKind
@@ -16,21 +16,23 @@ def root_failure_kind(kinds: Sequence[str]) -> str:
     return next((kind for kind in _LOCAL_FAILURES if kind in kinds), kinds[0])
 
 
-def as_recorded(failure: Failure) -> dict[str, Any]:
-    """What is recorded of a partition's failure."""
+def as_recorded(failure: Failure, hide: Callable[[str], str]) -> dict[str, Any]:
+    """What is recorded of a partition's failure. `hide` removes secrets from a text."""
     return {
         "kind": failure.kind.value,
-        "error": str(failure)[:500],
+        "error": hide(str(failure))[:MAX_SHOWN_LENGTH],
         "status": failure.status,
-        "url": failure.url and failure.url[:MAX_SHOWN_LENGTH],
+        "url": failure.url and hide(failure.url)[:MAX_SHOWN_LENGTH],
         "attempts": failure.attempts,
     }
 
 
-def summary(row: SourceProgress, failed: Failure | None) -> tuple[str | None, str | None]:
+def summary(
+    row: SourceProgress, failed: Failure | None, hide: Callable[[str], str]
+) -> tuple[str | None, str | None]:
     """Kind and message of what failed: the whole source (`failed`) or parts of it; None if none."""
     if failed is not None:
-        return failed.kind.value, str(failed)[:500]
+        return failed.kind.value, hide(str(failed))[:MAX_SHOWN_LENGTH]
     if not row.errors:
         return None, None
     kind = root_failure_kind([error["kind"] for error in row.errors.values()])

@@ -40,7 +40,7 @@ async def execute_alone(run: IsolatedRun, settings: Config) -> None:
         await stack.enter_async_context(run_log.capture(redis, settings.secrets()))
         pings = HeartbeatPings.from_config(settings)
         stack.push_async_callback(pings.close)
-        leases = Leases(context.control, context.clock, settings.lease_seconds)
+        leases = Leases(context.control, context.clock, settings.lease_seconds, context.hide)
         ctx: dict[str, Any] = {
             "context": context,
             "leases": leases,

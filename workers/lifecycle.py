@@ -87,7 +87,7 @@ def startup(
             ),
         )
         elapsed.follow(lambda: context.clock().timestamp())
-        leases = Leases(context.control, context.clock, config.lease_seconds)
+        leases = Leases(context.control, context.clock, config.lease_seconds, context.hide)
         ctx.update(
             stack=stack,
             context=context,

@@ -80,12 +80,13 @@ class SourceWriter:
 
     def record_failure(self, what: str, failure: Failure) -> None:
         """Record why a partition, or the catalogue of partitions, failed."""
-        self.errors[what] = failures.as_recorded(failure)
+        self.errors[what] = failures.as_recorded(failure, self._context.hide)
         _log.warning("partition.failed", partition=what, **self.errors[what])
 
     def record_skipped(self, part: Partition, stopped_by: Failure) -> None:
         """Record why a partition was not begun."""
-        self.errors[part.key] = failures.as_recorded(stopped_by) | {"attempts": 0}
+        recorded = failures.as_recorded(stopped_by, self._context.hide)
+        self.errors[part.key] = recorded | {"attempts": 0}
 
     async def commit(
         self,
@@ -218,7 +219,7 @@ class SourceWriter:
             status = RunStatus.FAILURE
         elif row.errors:
             status = RunStatus.PARTIAL_FAILURE
-        kind, message = failures.summary(row, failed)
+        kind, message = failures.summary(row, failed, self._context.hide)
         partial = [one for key, one in self.partitions.items() if key in self.errors]
         read = row.coverage
         for one in partial:

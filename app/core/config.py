@@ -9,7 +9,7 @@ import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core import alert_routes, quiet_hours
+from app.core import alert_routes, quiet_hours, redact
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadConfig, file_reason
 from app.core.secret_keys import secret_keys
@@ -187,16 +187,18 @@ def _ping_pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _secret_parts(address: str) -> list[str]:
-    """Return the secret parts of a URL: its password, and the tokens in its host and path."""
+    """Return the secret parts of a URL: passwords, and the tokens in its host and path."""
     if "://" not in address:
         return []
     try:
         parts = urlsplit(address)
-        password = parts.password
+        passwords = [parts.password or ""]
     except ValueError:
         return []
+    passwords += [v for name, v in parse_qsl(parts.query) if redact.names_a_secret(name)]
     tokens = re.split(r"[/@:]", f"{parts.netloc}/{parts.path}")
-    return [password or "", *(token for token in tokens if _TOKEN.fullmatch(token))]
+    passwords = [*passwords, *map(unquote, passwords)]
+    return [*passwords, *(token for token in tokens if _TOKEN.fullmatch(token))]
 
 
 def _quiet(value: str) -> str:

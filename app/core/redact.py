@@ -3,10 +3,13 @@
 Log events also lose what a terminal would interpret: they quote sites.
 """
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from html import escape
 from typing import Any, cast
+from urllib.parse import quote, quote_plus
 
 from app.core import printable
 
@@ -15,8 +18,10 @@ MIN_SECRET_LENGTH = 6  # characters; redacting shorter secrets would make lines 
 
 _NAME = r"(?:api[_-]?key|apikey|access[_-]?token|auth[_-]?token|token|secret|password|passwd|pwd)"
 _FIELD = re.compile(rf"(?:^|[_-])(?:authorization|cookie|{_NAME})$", re.IGNORECASE)
-# Not our own marker, nor prose after a setting's name: "set SESSION_SECRET: a restart ends it".
-_VALUE = r"(?!\(hidden\)|(?:an?|the|is|not|to|of|it)\s)[^\s&'\",;}]+"
+# Not our own marker, nor prose after a setting's name: "set SESSION_SECRET: a restart ends it",
+# "auth.token: SHOP_KEY is not set".
+_NO_VALUE = r"\(hidden\)|(?:an?|the|is|not|to|of|it)\s|\w+(?:, secret:\w+)*\sis\snot\sset"
+_VALUE = rf"(?!{_NO_VALUE})[^\s&'\",;}}]+"
 _SIGN = r"['\"]?\s*[=:]\s*['\"]?"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=://)[^/\s'\"]+@"), f"{HIDDEN}@"),
@@ -39,9 +44,25 @@ _TRACEBACKS = frozenset({"exception", "stack"})
 _SUSPECT = re.compile(rf"://|rc_|once=|bearer|basic|authorization|{_NAME}", re.IGNORECASE)
 
 
+_ESCAPE = re.compile(r"%[0-9A-F]{2}")
+
+
 @lru_cache(MAX_KNOWN_VALUES)
-def _names_a_secret(field: str) -> bool:
+def names_a_secret(field: str) -> bool:
     return _FIELD.search(field) is not None
+
+
+def encoded(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return every encoding of these secrets that a URL, a page or JSON may contain, longest first.
+
+    Longest first, because one may be part of another.
+    """
+    given = set(secrets)
+    forms = {form for s in given for form in (s, quote(s), quote_plus(s), quote(s, safe=""))}
+    forms |= {form for s in given for form in (s.replace("/", "\\/"), escape(s))}
+    forms |= {json.dumps(s, ensure_ascii=plain)[1:-1] for s in given for plain in (True, False)}
+    forms |= {_ESCAPE.sub(lambda found: found[0].lower(), form) for form in forms}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def text(value: str, secrets: Sequence[str] = ()) -> str:
@@ -61,16 +82,22 @@ def _remembering(step: Callable[[str], str]) -> Callable[[str], str]:
     return lambda value: known(value) if len(value) <= MAX_KNOWN_LENGTH else step(value)
 
 
-def redactor(secrets: Sequence[str] = ()) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def text_redactor(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Return `text` with these known secrets, in every encoding.
+
+    Those shorter than MIN_SECRET_LENGTH characters are ignored.
+    """
+    known = encoded(secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH)
+    return lambda value: text(value, known)
+
+
+def redactor(secrets: Iterable[str] = ()) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return a function that redacts the fields of a log event, at any depth.
 
-    Secrets shorter than MIN_SECRET_LENGTH characters are ignored. Every text becomes one line
-    without control characters; tracebacks keep their lines.
+    Every text becomes one line without control characters; tracebacks keep their lines.
     """
-    # Longest first: one secret may be part of another.
-    known = sorted({s for s in secrets if len(s) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
-
-    line = _remembering(lambda value: printable.line(text(value, known)))
+    hide = text_redactor(secrets)
+    line = _remembering(lambda value: printable.line(hide(value)))
 
     def clean(value: object) -> object:
         if isinstance(value, str):
@@ -84,10 +111,10 @@ def redactor(secrets: Sequence[str] = ()) -> Callable[[Mapping[str, Any]], dict[
         return line(str(value))
 
     def field(name: str, value: object) -> object:
-        if value and _names_a_secret(name):
+        if value and names_a_secret(name):
             return HIDDEN
         if name in _TRACEBACKS and isinstance(value, str):
-            return printable.lines(text(value, known))
+            return printable.lines(hide(value))
         return clean(value)
 
     def fields(event: Mapping[str, Any]) -> dict[str, Any]:

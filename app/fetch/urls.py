@@ -4,11 +4,11 @@ import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
-from html import escape
-from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 import httpx
 
+from app.core import redact
 from app.core.errors import TooLarge, UnsafeAddress
 
 MAX_URL_LENGTH = 8_192
@@ -21,7 +21,6 @@ _SECRET = re.compile(
 )
 
 
-_ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _hidden: ContextVar[tuple[str, ...]] = ContextVar("_hidden", default=())
 MIN_SECRET_LENGTH = 4  # characters; masking a shorter secret would mask unrelated text
 MIN_BODY_SECRET_LENGTH = 8  # bytes; a page has more other text
@@ -40,11 +39,7 @@ def hiding_secrets(secrets: Iterable[str]) -> Generator[tuple[str, ...]]:
 
 def secret_forms(secrets: Iterable[str]) -> tuple[str, ...]:
     """Every encoding of these values that a URL or a page may contain, longest first."""
-    usable = [secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH]
-    forms = {form for s in usable for form in (s, quote(s), quote_plus(s), quote(s, safe=""))}
-    forms |= {form for s in usable for form in (s.replace("/", "\\/"), escape(s))}
-    forms |= {_ESCAPE.sub(lambda found: found[0].lower(), form) for form in forms}
-    return tuple(sorted(forms, key=len, reverse=True))
+    return redact.encoded(secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH)
 
 
 def mask(text: str, forms: Iterable[str]) -> str:

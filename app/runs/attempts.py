@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.core import log
+from app.core import log, redact
 from app.core.enums import FailureKind, RunStatus
 from app.core.errors import BadParameters, Failure, LeaseLost, RollcallError
 from app.store.db import (
@@ -29,6 +29,7 @@ Lease = tuple[UUID, int]  # run id and epoch
 
 _log = log.logger(__name__)
 _RECORD_RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0)
+MAX_MESSAGE_LENGTH = 2_000  # characters
 MAX_LOST_ATTEMPTS = 20  # after which losing Postgres fails the run
 
 _LIMIT_TOLERANCE = 5.0  # seconds; of two limits this close, the one with a message is reported
@@ -46,12 +47,14 @@ class Leases:
 
     `seconds`: length of a lease. `lost`: held leases that were lost. `unheard`: runs, and when they
     were claimed, of claims whose answer was lost: they may have been made. `running`: runs being
-    executed; `running_for_orgs`: those of them that belong to organisations.
+    executed; `running_for_orgs`: those of them that belong to organisations. `hide` removes secrets
+    from what is recorded.
     """
 
     pool: Pool
     clock: Clock
     seconds: float
+    hide: Callable[[str], str] = redact.text
     held: dict[Lease, asyncio.Task[Any]] = field(default_factory=dict[Lease, asyncio.Task[Any]])
     lost: set[Lease] = field(default_factory=set[Lease])
     unheard: dict[UUID, datetime] = field(default_factory=dict[UUID, datetime])
@@ -156,6 +159,14 @@ class AttemptOutcome:
             self.timeout.reschedule(deadline if current is None else min(deadline, current))
             self.limit_error = (error_type, message)
 
+    def change_texts(self, change: Callable[[str], str]) -> None:
+        """Replace what the attempt says of itself by what `change` makes of it."""
+        self.hand_back_reason = change(self.hand_back_reason)
+        if self.error_message is not None:
+            self.error_message = change(self.error_message)
+        if self.deferral is not None:
+            self.deferral = replace(self.deferral, reason=change(self.deferral.reason))
+
 
 async def claim(
     leases: Leases, run_id: UUID, worker: str, *, suspects: bool = True
@@ -238,6 +249,7 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
         _set_error(outcome, RunStatus.FAILURE, error, _text(error))
     finally:
         outcome.fenced = leases.release(claimed) or outcome.fenced
+        outcome.change_texts(lambda text: leases.hide(text)[:MAX_MESSAGE_LENGTH])
         await _shielded(_record(leases, claimed, outcome))
         _clear_cancellations()
 
@@ -268,12 +280,12 @@ def _set_error(
     outcome.status = status
     outcome.error = error
     outcome.error_type = error.kind if isinstance(error, Failure) else type(error).__name__
-    outcome.error_message = message[:2_000]
+    outcome.error_message = message
 
 
 def _handle_postgres_loss(outcome: AttemptOutcome, error: Exception, number: int) -> None:
     if number < MAX_LOST_ATTEMPTS and is_from_postgres(error):
-        outcome.hand_back_reason = f"Postgres was unavailable: {error}"[:2_000]
+        outcome.hand_back_reason = f"Postgres was unavailable: {error}"
     else:  # the run itself may be the cause
         _set_error(outcome, RunStatus.FAILURE, error, str(error))
 

@@ -174,3 +174,28 @@ def test_a_value_that_was_seen_before_is_redacted_again() -> None:
         assert clean({"event": "the word is hunter22"})["event"] == "the word is ***"
         assert clean({"token": "short"})["token"] == redact.HIDDEN
         assert other({"event": "the word is hunter22"})["event"] == "the word is hunter22"
+
+
+def test_a_password_of_a_url_is_hidden_in_every_encoding() -> None:
+    config = Config(
+        database_url=SecretStr("postgresql://me:hunt%2Fer%2022@db/x"),
+        redis_url=SecretStr("redis://cache?password=wal%3Drus%2064"),
+    )
+    clean = redact.redactor(config.secrets())
+    shapes = ("hunt/er 22", "hunt%2fer%2022", "hunt%2Fer+22", "hunt\\/er 22", "wal=rus 64")
+
+    event = clean({"said": [f"It is {shape}." for shape in shapes]})
+
+    assert event["said"] == ["It is ***."] * len(shapes)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "wares.toml: line 1: auth.token: SHOP_KEY is not set",
+        "secret:SHOP_TOKEN is not set; set it under /collection/secrets",
+        "secret:SHOP_TOKEN, secret:OTHER is not set; set it under /collection/secrets",
+    ],
+)
+def test_the_name_of_a_secret_that_is_not_set_is_told(told: str) -> None:
+    assert redact.text(told) == told

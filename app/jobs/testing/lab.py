@@ -81,7 +81,9 @@ class Lab:
     _leases: Leases = field(init=False)
 
     def __post_init__(self) -> None:
-        self._leases = Leases(self.context.control, self.clock, self.context.config.lease_seconds)
+        context = self.context
+        seconds = context.config.lease_seconds
+        self._leases = Leases(context.control, self.clock, seconds, context.hide)
 
     async def run(self, **params: Any) -> RunResult:
         """Execute a run that was asked for by hand, with these parameters."""
