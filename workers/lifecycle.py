@@ -35,6 +35,7 @@ from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
 from app.store import schema, server_faults, tenancy
+from app.store.content import changes
 from app.store.db import TRANSIENT
 from app.store.schedules import schedule_rows
 from app.store.servers import ServerUrls
@@ -177,6 +178,7 @@ async def _initialise(
     leases: Leases,
     jobs: JobRegistry,
 ) -> None:
+    await changes.continue_clock(context.pool)  # before anything changes
     if not await tenancy.rls_enforced(context.pool):
         _log.warning("row_security.bypassed", fix="use a role without SUPERUSER and BYPASSRLS")
     for job in (one for one in jobs.jobs if one.tables):

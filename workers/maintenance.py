@@ -10,7 +10,7 @@ from app.context import worker_context
 from app.core import log
 from app.maintenance import retention
 from app.scheduling.schedule import Schedule
-from app.store.content import changes, pages, partitions
+from app.store.content import pages, partitions
 from app.store.content.partitions import PartitionedTable
 from app.store.db import LOCKED, Pool
 from workers.trigger import Step
@@ -29,7 +29,6 @@ async def prune_raw_pages(ctx: dict[str, Any]) -> None:
 async def maintain_partitions(ctx: dict[str, Any]) -> None:
     """Create the coming partitions of each table; drop those older than its retention."""
     context = worker_context(ctx)
-    await changes.continue_clock(context.pool)
     now = context.clock()
     if 0 < context.config.tick_days <= partitions.MAX_DAYS_KEPT:
         await _create_upcoming(context.pool, now, partitions.TICKS)

@@ -156,6 +156,6 @@ async def history(
     return [Change(*row) for row in rows]
 
 
-async def continue_clock(pool: Pool) -> None:
+async def continue_clock(connection: Pool | Connection) -> None:
     """Let positions go on after those of the server from which the data came, if it is another."""
-    await pool.execute(CONTINUE_CLOCK)
+    await connection.execute(CONTINUE_CLOCK)
