@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 import struct
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -365,6 +366,39 @@ async def test_herokus_redis_url_is_spoken_to_over_tls(
     assert isinstance(connection, SSLConnection)
     assert connection.check_hostname is reads
     await client.aclose(close_connection_pool=True)
+
+
+async def test_an_option_of_the_url_says_whether_a_certificate_is_checked() -> None:
+    for url, checked in (
+        ("rediss://localhost?ssl_cert_reqs=none", False),
+        ("rediss://localhost?ssl_cert_reqs=required", True),
+        ("rediss://localhost?ssl_cert_reqs=required&ssl_check_hostname=false", False),
+    ):
+        client = redis_pool(url)
+        connection = client.connection_pool.make_connection()
+
+        assert isinstance(connection, SSLConnection)
+        assert connection.check_hostname is checked
+        assert connection.cert_reqs is (ssl.CERT_NONE if "=none" in url else ssl.CERT_REQUIRED)
+        await client.aclose(close_connection_pool=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ("db=abc", "Invalid value for 'db'"),
+        ("socket_timeout=soon", "Invalid value for 'socket_timeout'"),
+        ("pasword=s3cret", "unexpected keyword argument 'pasword'"),
+        ("ssl_cert_reqs=maybe", "SSL Certificate Requirements"),
+    ],
+)
+def test_an_option_of_redis_that_cannot_be_used_is_a_fault_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch, options: str, fault: str
+) -> None:
+    said = refusal(monkeypatch, REDIS_URL=f"rediss://localhost:1?{options}")
+
+    assert "REDIS_URL = (hidden): has an option that cannot be used" in said
+    assert fault in said
 
 
 @pytest.mark.parametrize(

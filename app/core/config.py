@@ -102,7 +102,20 @@ def _redis(value: SecretStr) -> SecretStr:
     parts = urlsplit(_readable_address(value).get_secret_value())
     if parts.scheme != "unix" and re.fullmatch(r"/?\d*", parts.path) is None:
         raise ValueError("must end with the number of a database, such as /0, or without one")
+    if parts.query:
+        _check_redis_options(value.get_secret_value())
     return value
+
+
+def _check_redis_options(url: str) -> None:
+    from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 - only a URL with options
+    from redis.exceptions import RedisError  # noqa: PLC0415 - as above
+
+    try:
+        BlockingConnectionPool.from_url(url).make_connection()  # pyright: ignore[reportUnknownMemberType] - bare kwargs; does not connect
+    except (ValueError, TypeError, RedisError) as error:
+        reason = str(error).rpartition("__init__() got an ")[2].rstrip(".")
+        raise ValueError(f"has an option that cannot be used after its ?: {reason}") from None
 
 
 def _at_least_news_days(value: int) -> int:

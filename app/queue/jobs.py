@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol, cast
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -101,13 +102,15 @@ def redis_pool(
 
     Callers beyond `max_connections` wait for a connection. `timeout`: seconds for connecting and
     for each response. `ssl_cert_reqs="none"` accepts a self-signed certificate (Heroku's).
+    An option of that name in the URL has precedence.
     """
     options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
     if not url.startswith("unix://"):
         options["socket_keepalive"] = True
     if url.startswith("rediss://"):
+        required = dict(parse_qsl(urlsplit(url).query)).get("ssl_cert_reqs", ssl_cert_reqs)
         options["ssl_cert_reqs"] = ssl_cert_reqs
-        options["ssl_check_hostname"] = ssl_cert_reqs == "required"
+        options["ssl_check_hostname"] = required == "required"
     pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - bare kwargs
         url, max_connections=max_connections, timeout=20, **options
     )
