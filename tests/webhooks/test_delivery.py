@@ -18,6 +18,7 @@ from app.store import tenancy
 from app.store.content import items, partitions
 from app.store.content.changes import NOT_KEPT
 from app.store.db import Pool
+from app.store.orgs import orgs
 from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import ClaimedDelivery, DeliveryAccount
 from scripts.standin.testing import Standin
@@ -429,3 +430,25 @@ def test_the_signature_is_that_of_the_standards_example() -> None:
     signature = hooks.sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body)
 
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+async def test_nothing_is_sent_for_an_organisation_while_it_is_disabled(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, _, _ = await with_webhook(worker, receiver.url())
+    receiver.answers["/in"] = [500]
+    await collect(worker, org, "waiting")
+    await deliver(worker)
+    assert keys_of(receiver) == ["waiting"]  # refused, and to be tried again
+    await orgs.set_disabled(worker.pool, org, NOON)
+    await collect(worker, org, "later")
+    await worker.pool.execute(NOW_DUE)
+
+    await deliver(worker)
+    sent = len(receiver.of())
+    await orgs.set_disabled(worker.pool, org, None)
+    await deliver(worker)
+
+    assert sent == 1
+    assert keys_of(receiver) == ["waiting", "later"]
+    assert (await account(worker)).delivered == 2

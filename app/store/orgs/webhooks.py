@@ -102,12 +102,13 @@ WHERE org_id = $1 AND webhook_id = $2 AND ($3::text IS NULL OR state = $3) AND n
 ORDER BY number DESC LIMIT $5
 """
 
-# The next stretch of each webhook that has none waiting. One statement has one snapshot, so that no
-# change below the horizon is missing in it.
+# The next stretch of each webhook that has none waiting, if its organisation is not disabled. One
+# statement has one snapshot, so that no change below the horizon is missing in it.
 FORM = """
 WITH due AS (
   SELECT w.id, w.org_id, w.position, w.change_id, h.horizon
   FROM webhooks w
+  JOIN organizations o ON o.id = w.org_id AND o.disabled_at IS NULL
   CROSS JOIN (SELECT base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon
               FROM change_clock) h
   WHERE w.paused_at IS NULL
@@ -136,13 +137,15 @@ SELECT gen_random_uuid(), id, org_id, position, change_id, last_position, last_i
 FROM formed
 """
 
-# Only the first one that waits, so that a receiver gets changes in their order.
+# Only the first one that waits, so that a receiver gets changes in their order; none of a disabled
+# organisation.
 CLAIM = """
 UPDATE webhook_deliveries d
 SET attempts = d.attempts + 1, next_try_at = now() + $3 * interval '1 second'
 FROM (
   SELECT x.id FROM webhook_deliveries x
   JOIN webhooks w ON w.id = x.webhook_id AND w.paused_at IS NULL
+  JOIN organizations o ON o.id = w.org_id AND o.disabled_at IS NULL
   WHERE x.state = 'waiting' AND x.next_try_at <= now() AND (x.attempts > 0) = $2
     AND NOT EXISTS (SELECT FROM webhook_deliveries e
                     WHERE e.webhook_id = x.webhook_id AND e.state = 'waiting'
