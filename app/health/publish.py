@@ -83,29 +83,32 @@ def _interval(schedule: Schedule) -> float | None:
 
 
 def _facts(row: JobRow) -> JobFacts:
-    try:
-        schedule = Schedule.from_spec(row.spec, stamp=row.zone_data)
-        policies = Policies.from_spec(row.policies)
-    except BadSchedule as error:
-        return _unreadable_facts(row, error)
     ends = history.run_facts(row.ends, row.ill_since)
-    ticks = history.tick_facts(row.ticks, row.ill_since)
-    jitter = policies.jitter.total_seconds()
-    return JobFacts(
+    known = JobFacts(
         job=row.job,
         last_run=ends.last_run,
         last_success=row.last_success,
-        last_status=ends.last_status,
-        next_run=policies.next_run_from(schedule, row.next_tick_at),
-        interval_seconds=_interval(schedule),
         enabled=row.enabled,
         paused_at=row.paused_at,
         paused_by=row.paused_by,
         paused_note=row.paused_note,
         running_since=row.running_since,
         last_error=row.last_error,
-        consecutive_failures=ends.failures,
         registered_at=row.registered_at,
+    )
+    try:
+        schedule = Schedule.from_spec(row.spec, stamp=row.zone_data)
+        policies = Policies.from_spec(row.policies)
+    except BadSchedule as error:
+        return replace(known, unreadable=str(error))
+    ticks = history.tick_facts(row.ticks, row.ill_since)
+    jitter = policies.jitter.total_seconds()
+    return replace(
+        known,
+        last_status=ends.last_status,
+        next_run=policies.next_run_from(schedule, row.next_tick_at),
+        interval_seconds=_interval(schedule),
+        consecutive_failures=ends.failures,
         silent_after=history.silent_after(schedule, policies, _last_activity(row, ends, ticks)),
         rested_until=ticks.rested_until,
         history=ends.statuses,
@@ -123,22 +126,6 @@ def _facts(row: JobRow) -> JobFacts:
         succeeded=ends.good,
         finished=ends.finished,
         sources=history.source_facts(row.sources, dict(row.sources_new), row.ill_since),
-    )
-
-
-def _unreadable_facts(row: JobRow, error: BadSchedule) -> JobFacts:
-    return JobFacts(
-        job=row.job,
-        last_run=history.run_facts(row.ends).last_run,
-        last_success=row.last_success,
-        enabled=row.enabled,
-        paused_at=row.paused_at,
-        paused_by=row.paused_by,
-        paused_note=row.paused_note,
-        running_since=row.running_since,
-        last_error=row.last_error,
-        registered_at=row.registered_at,
-        unreadable=str(error),
     )
 
 

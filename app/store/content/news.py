@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from app.core.records import Article
 from app.store.db import Connection, Pool
@@ -93,31 +94,11 @@ async def write(
     page = {(a.provider, a.article_id): a for a in articles}
     if not page:
         return NewsWriteCounts(0, 0, 0)
-    rows = [_row(article) for article in page.values()]
+    rows = [msgspec.to_builtins(article, enc_hook=dict) for article in page.values()]
     row = await connection.fetchrow(ARTICLES, rows, now, run_id)
     await connection.execute(LINKS, rows, now, run_id)
     inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
     return NewsWriteCounts(len(page), inserted, changed)
-
-
-def _row(article: Article) -> dict[str, Any]:
-    return {
-        "provider": article.provider,
-        "article_id": article.article_id,
-        "entity": article.entity,
-        "url": article.url,
-        "title": article.title,
-        "summary": article.summary,
-        "source": article.source,
-        "domain": article.domain,
-        "language": article.language,
-        "country": article.country,
-        "published_at": article.published_at.isoformat(),
-        "sentiment": article.sentiment,
-        "categories": article.categories,
-        "keywords": article.keywords,
-        "entities": dict(article.entities),
-    }
 
 
 async def cursors(pool: Pool, source: str, entities: Collection[str]) -> dict[str, datetime]:

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from app.core.records import Story
 from app.store.content.news import NewsWriteCounts
 from app.store.db import Connection
@@ -81,49 +83,20 @@ async def write(
     page = {(s.provider, s.story_uuid): s for s in stories}
     if not page:
         return NewsWriteCounts(0, 0, 0)
-    rows = [_row(story) for story in page.values()]
+    rows = [msgspec.to_builtins(story, enc_hook=dict) for story in page.values()]
+    updates, points = _parts(rows, "updates"), _parts(rows, "sentiment")
     row = await connection.fetchrow(STORIES, rows, now, run_id)
     await connection.execute(LINKS, rows, now, run_id)
-    updates = [update for story in page.values() for update in _updates(story)]
     await connection.execute(UPDATES, updates, run_id)
-    points = [point for story in page.values() for point in _points(story)]
     new: int = await connection.fetchval(POINTS, points, run_id)
     inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
     return NewsWriteCounts(len(page), inserted, changed, new)
 
 
-def _key(story: Story) -> dict[str, Any]:
-    return {"provider": story.provider, "story_uuid": story.story_uuid}
-
-
-def _row(story: Story) -> dict[str, Any]:
-    return _key(story) | {
-        "entity": story.entity,
-        "topic": story.topic,
-        "told_at": story.told_at.isoformat(),
-        "categories": story.categories,
-        "keywords": story.keywords,
-        "languages": dict(story.languages),
-        "countries": dict(story.countries),
-    }
-
-
-def _updates(story: Story) -> list[dict[str, Any]]:
+def _parts(rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Take the parts of that name out of the rows; returns them with the key of their story."""
     return [
-        _key(story)
-        | {
-            "update_uuid": update.update_uuid,
-            "at": update.at.isoformat(),
-            "headline": update.headline,
-            "text": update.text,
-            "articles": update.articles,
-        }
-        for update in story.updates
-    ]
-
-
-def _points(story: Story) -> list[dict[str, Any]]:
-    return [
-        _key(story) | {"at": point.at.isoformat(), "value": point.value}
-        for point in story.sentiment
+        {"provider": row["provider"], "story_uuid": row["story_uuid"], **part}
+        for row in rows
+        for part in row.pop(name)
     ]

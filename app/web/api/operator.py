@@ -114,15 +114,8 @@ async def _answer(request: ApiRequest) -> ApiResponse:
 
 
 def _org(found: Org, stored: tuple[int, int]) -> OrganizationBody:
-    return OrganizationBody(
-        id=found.id,
-        name=found.name,
-        created_at=found.created_at,
-        disabled_at=found.disabled_at,
-        limits=found.limits,
-        rows=stored[0],
-        stored_mb=round(stored[1] / usage.BYTES_PER_MB, 3),
-    )
+    own = {"rows": stored[0], "stored_mb": round(stored[1] / usage.BYTES_PER_MB, 3)}
+    return OrganizationBody.model_validate(asdict(found) | own)
 
 
 def _token(row: Token) -> TokenBody:

@@ -1,7 +1,7 @@
 """Handlers of /collection/presets."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,7 +23,6 @@ from app.web.api.schemas.presets import (
     PresetChange,
     PresetCreate,
     Presets,
-    PresetSourceBody,
 )
 
 MAX_PRESETS = 200  # presets per organisation
@@ -143,15 +142,7 @@ def _answer(preset: CollectionPreset) -> ApiResponse:
 
 
 def _body(preset: CollectionPreset) -> PresetBody:
-    return PresetBody(
-        id=preset.id,
-        name=preset.name,
-        built_in=preset.built_in,
-        sources=[PresetSourceBody.model_validate(source) for source in preset.sources],
-        revision=preset.revision,
-        created_at=preset.created_at,
-        updated_at=preset.updated_at,
-    )
+    return PresetBody.model_validate(asdict(preset))
 
 
 PRESETS = "/collection/presets"

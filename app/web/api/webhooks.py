@@ -1,5 +1,6 @@
 """Handlers of /collection/webhooks: addresses that get an organisation's changes."""
 
+from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
@@ -141,16 +142,7 @@ def _not_found() -> NotFound:
 
 
 def _body(one: Webhook) -> WebhookBody:
-    return WebhookBody(
-        id=one.id,
-        url=one.url,
-        created_at=one.created_at,
-        created_by=one.created_by,
-        paused_at=one.paused_at,
-        paused_reason=one.paused_reason,
-        next=f"{one.position}.{one.change_id}",
-        waiting=one.waiting,
-    )
+    return WebhookBody.model_validate(asdict(one) | {"next": f"{one.position}.{one.change_id}"})
 
 
 WEBHOOKS = "/collection/webhooks"

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -204,24 +204,17 @@ def build_row(
 ) -> JobTableRow:
     """The row of one schedule. `job` is None if Redis does not know it."""
     known = _row_from_health(line.key, job, summary.rule, line.spec.get("timezone"))
-    tally = summary.tally
-    return JobTableRow(
-        key=line.key,
-        status=known.status,
-        reason=known.reason,
+    return replace(
+        known,
         why=_pause_reason(line) or known.why,
         since=line.retired_at or known.since or line.paused_at,
-        rule=summary.rule,
-        zone=known.zone,
-        last=known.last or tally.last_end,
-        running_since=known.running_since,
+        last=known.last or summary.tally.last_end,
         upcoming=summary.next_run if line.enabled and line.paused_at is None else None,
         interval=summary.interval,
         wait=summary.wait,
         run=summary.run,
-        tally=tally,
+        tally=summary.tally,
         strip=strip_,
-        needs_attention=known.needs_attention,
         last_known=known.last_known or not summary.slots,
     )
 
