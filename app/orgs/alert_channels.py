@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
@@ -27,6 +27,7 @@ from app.store.orgs import alert_channels as store
 from app.store.orgs import collection
 from app.store.orgs.alert_channels import NewAlertChannel, StoredAlertChannel
 from app.store.reports import org_alerts as outbox
+from app.store.reports.org_alerts import ClaimedOrgMessage
 
 MAX_CHANNELS = 20  # channels per organisation
 MAX_URL_LENGTH = 2_000
@@ -52,17 +53,6 @@ class ChannelRequest:
     url: SecretStr
     collections: Sequence[str] = ()
     severities: Sequence[AlertSeverity] = ()
-
-
-class SealedUrl(Protocol):
-    """The encrypted URL of an organisation's channel."""
-
-    @property
-    def channel_id(self) -> UUID: ...
-    @property
-    def org_id(self) -> UUID: ...
-    @property
-    def secret(self) -> bytes: ...
 
 
 def check_url(url: str) -> str:
@@ -144,7 +134,7 @@ async def enqueue_test(
     await outbox.enqueue(connection, (channel.id, org_id, channel.service), message, now)
 
 
-def open_url(config: Config, sealed: SealedUrl) -> str:
+def open_url(config: Config, sealed: ClaimedOrgMessage) -> str:
     """Return the URL of a channel, without redirects. Raises BadConfig if no key decrypts it."""
     box = secret_box.from_config(config)
     url = box.open(sealed.org_id, _name(sealed.channel_id), sealed.secret).get_secret_value()

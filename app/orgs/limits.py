@@ -2,32 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
+from app.core.config import Config
 from app.core.errors import OverLimit
-
-
-class DefaultOrgLimits(Protocol):
-    """The settings with the default limits of organisations."""
-
-    @property
-    def org_max_sources(self) -> int: ...
-    @property
-    def org_runs_per_day(self) -> int: ...
-    @property
-    def org_max_pages(self) -> int: ...
-    @property
-    def org_max_mb(self) -> float: ...
-    @property
-    def org_max_minutes(self) -> float: ...
-    @property
-    def org_max_recipes(self) -> int: ...
-    @property
-    def org_max_collections(self) -> int: ...
-    @property
-    def org_max_rows(self) -> int: ...
-    @property
-    def org_max_stored_mb(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +27,13 @@ class OrgLimits:
     max_stored_mb: float
 
     @classmethod
-    def of(cls, defaults: DefaultOrgLimits, own: Mapping[str, Any]) -> Self:
+    def of(cls, defaults: Config, own: Mapping[str, Any]) -> Self:
         """Return the defaults, replaced by the organisation's own limits where it has them."""
         return cls(
-            max_sources=int(own.get("max_sources", defaults.org_max_sources)),
-            runs_per_day=int(own.get("runs_per_day", defaults.org_runs_per_day)),
-            max_pages=int(own.get("max_pages", defaults.org_max_pages)),
-            max_mb=float(own.get("max_mb", defaults.org_max_mb)),
-            max_minutes=float(own.get("max_minutes", defaults.org_max_minutes)),
-            max_recipes=int(own.get("max_recipes", defaults.org_max_recipes)),
-            max_collections=int(own.get("max_collections", defaults.org_max_collections)),
-            max_rows=int(own.get("max_rows", defaults.org_max_rows)),
-            max_stored_mb=float(own.get("max_stored_mb", defaults.org_max_stored_mb)),
+            **{
+                name: kind(own.get(name, getattr(defaults, f"org_{name}")))
+                for name, kind in cls.__annotations__.items()
+            }
         )
 
     def check(self, name: str, wanted: float) -> None:

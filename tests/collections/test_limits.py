@@ -140,18 +140,17 @@ async def test_one_organisations_limits_are_not_anothers(house: WorkerContext) -
     assert (first["error_type"], second["status"]) == ("over_limit", "success")
 
 
-class Settings:
-    """Limits as settings have them."""
-
-    org_max_collections = 10
-    org_max_sources = 10
-    org_runs_per_day = 10
-    org_max_pages = 10
-    org_max_mb = 1.0
-    org_max_minutes = 1.0
-    org_max_recipes = 10
-    org_max_rows = 10
-    org_max_stored_mb = 1.0
+LIMITS = OrgLimits(
+    max_sources=10,
+    runs_per_day=10,
+    max_pages=10,
+    max_mb=1.0,
+    max_minutes=1.0,
+    max_recipes=10,
+    max_collections=10,
+    max_rows=10,
+    max_stored_mb=1.0,
+)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +158,7 @@ class Settings:
     [({}, 10), ({"requests": 8, "retries": 1}, 3), ({"bytes": 1_000_001}, 0)],
 )
 def test_what_earlier_attempts_had_is_taken_off(had: dict[str, Any], left: int) -> None:
-    budget = CollectionBudget(OrgLimits.of(Settings(), {}))
+    budget = CollectionBudget(LIMITS)
     budget.count_earlier([SourceProgress("toy", **had)])
 
     for _ in range(left):
@@ -171,7 +170,7 @@ def test_what_earlier_attempts_had_is_taken_off(had: dict[str, Any], left: int) 
 
 def test_bytes_count_while_they_come_in() -> None:
     tally = RequestCounts()
-    budget = CollectionBudget(OrgLimits.of(Settings(), {}), tallies=[tally])
+    budget = CollectionBudget(LIMITS, tallies=[tally])
     budget.count_page()
     tally.bytes = 1_500_000
 
@@ -181,7 +180,7 @@ def test_bytes_count_while_they_come_in() -> None:
 
 def test_decoded_bytes_count_where_they_are_more() -> None:
     tally = RequestCounts(bytes=3_400, decoded=49_000_000)
-    budget = CollectionBudget(OrgLimits.of(Settings(), {}), tallies=[tally])
+    budget = CollectionBudget(LIMITS, tallies=[tally])
 
     with pytest.raises(BudgetExceeded, match="max_mb"):
         budget.count_page()

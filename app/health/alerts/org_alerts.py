@@ -1,8 +1,7 @@
 """Alerts of organisations' collections: which messages each of their channels gets. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 from uuid import UUID
 
 from app.core.alert_routes import AlertRoute
@@ -12,23 +11,9 @@ from app.health.alerts import compose
 from app.health.alerts.compose import AlertChannel, AlertMessage, AlertPlan, AlertPolicy
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, RecordedState
 from app.health.alerts.send import INCIDENT_KEYS
+from app.store.reports.org_alerts import ChannelRoute
 
 TEST_TITLE = "[rollcall] test"
-
-
-class Route(Protocol):
-    """A channel of an organisation: its service, and what it gets; an empty filter is all."""
-
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def org_id(self) -> UUID: ...
-    @property
-    def service(self) -> str: ...
-    @property
-    def collections(self) -> Collection[str]: ...
-    @property
-    def severities(self) -> Collection[str]: ...
 
 
 def plan(
@@ -64,11 +49,11 @@ class _Named:
 
 
 def messages(
-    channels: Iterable[Route],
+    channels: Iterable[ChannelRoute],
     plan_: AlertPlan,
     current: CurrentStates,
     recorded: Mapping[str, RecordedState],
-) -> list[tuple[Route, AlertMessage]]:
+) -> list[tuple[ChannelRoute, AlertMessage]]:
     """The messages for a plan, each with the channel that gets it."""
     parts = {org: _part(keys, current, recorded) for org, keys in _by_owner(plan_).items()}
     return [
@@ -81,7 +66,7 @@ def messages(
     ]
 
 
-def _channel(route: Route) -> AlertChannel:
+def _channel(route: ChannelRoute) -> AlertChannel:
     severities = frozenset(AlertSeverity(name) for name in route.severities or AlertSeverity)
     tracks = route.service in INCIDENT_KEYS
     if tracks and AlertSeverity.FAILURE in severities:

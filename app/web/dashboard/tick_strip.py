@@ -30,41 +30,17 @@ def _pointed(x: int, h: int) -> str:
     return f"M{x} {BASE}v-{body}l3-7 3 7v{body}z"
 
 
-def _hollow(x: int, _: int) -> str:
-    return f"M{x + 1} 29v-20h4v20z"
-
-
-def _low(x: int, _: int) -> str:
-    return f"M{x + 1} 29v-6h4v6z"
-
-
-def _dash(x: int, _: int) -> str:
-    return f"M{x} 20v-4h6v4z"
-
-
-def _cross(x: int, _: int) -> str:
-    return f"M{x} 11l6 14m0-14l-6 14"
-
-
-def _diamond(x: int, _: int) -> str:
-    return f"M{x + 3} 13l3 5-3 5-3-5z"
-
-
-def _circle(x: int, _: int) -> str:
-    return f"M{x + 1} 18a2 2 0 1 0 4 0a2 2 0 1 0-4 0z"
-
-
 SHAPES: dict[SlotKind, Callable[[int, int], str]] = {
     SlotKind.GOOD: _bar,
     SlotKind.PARTIAL: _broken,
     SlotKind.BAD: _pointed,
-    SlotKind.RUNNING: _hollow,
-    SlotKind.QUEUED: _low,
+    SlotKind.RUNNING: lambda x, _: f"M{x + 1} 29v-20h4v20z",  # hollow bar
+    SlotKind.QUEUED: lambda x, _: f"M{x + 1} 29v-6h4v6z",  # low hollow bar
     SlotKind.RAN: _bar,
-    SlotKind.SKIPPED: _dash,
-    SlotKind.MISSED: _cross,
-    SlotKind.UNDECIDED: _diamond,
-    SlotKind.AHEAD: _circle,
+    SlotKind.SKIPPED: lambda x, _: f"M{x} 20v-4h6v4z",  # dash
+    SlotKind.MISSED: lambda x, _: f"M{x} 11l6 14m0-14l-6 14",  # cross
+    SlotKind.UNDECIDED: lambda x, _: f"M{x + 3} 13l3 5-3 5-3-5z",  # diamond
+    SlotKind.AHEAD: lambda x, _: f"M{x + 1} 18a2 2 0 1 0 4 0a2 2 0 1 0-4 0z",  # circle
 }
 LEGEND = (
     (SlotKind.GOOD, "ran, success"),
