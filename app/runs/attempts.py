@@ -245,7 +245,7 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
             _set_error(outcome, RunStatus.FAILURE, error, message)
     except SystemExit as error:
         _set_error(outcome, RunStatus.FAILURE, error, f"the job called sys.exit({error.code!r})")
-    except Exception as error:  # noqa: BLE001 - an exception is an outcome, not the worker's end
+    except BaseException as error:  # noqa: BLE001 - an outcome, not the worker's end
         _set_error(outcome, RunStatus.FAILURE, error, _text(error))
     finally:
         outcome.fenced = leases.release(claimed) or outcome.fenced
@@ -267,7 +267,7 @@ def _is_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - a job's own exception may be faulty
@@ -339,6 +339,7 @@ async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutc
         again = outcome.requeued is not None
         _log.info("run.handed_back", why=outcome.hand_back_reason, again=again)
         return
+    outcome.error_message = outcome.error_message and redact.text(outcome.error_message)
     if outcome.deferral is None and outcome.retry is not None and outcome.status in FAILED:
         outcome.deferral = _retry(outcome, outcome.retry, claimed, now)
     if outcome.deferral is not None and (outcome.error is None or outcome.deferral.retry):

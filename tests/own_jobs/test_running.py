@@ -109,6 +109,43 @@ async def test_parameters_are_typed_and_what_a_job_returns_are_the_runs_stats(
     assert (wrong["status"], wrong["error_type"]) == ("failure", "BadParameters")
 
 
+class Odd(BaseException):
+    """An exception that `except Exception` does not catch, as libraries have them."""
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, Odd])
+async def test_whatever_a_job_raises_is_the_failure_of_its_run(
+    house: WorkerContext, kind: type[BaseException]
+) -> None:
+    @job
+    async def own(run: Run) -> None:
+        del run
+        raise kind("the shop is closed")
+
+    row = await performed(house, own)
+
+    ended = (row["status"], row["error_type"], row["error_message"])
+    assert ended == ("failure", kind.__name__, "the shop is closed")
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_a_secret_in_the_text_of_an_error_is_not_stored(
+    house: WorkerContext, retries: int
+) -> None:
+    @job(retries=retries)
+    async def own(run: Run) -> None:
+        run.part_failed("books", "api_key=sesame1 is refused")
+        if retries:
+            raise ValueError("https://me:sesame2@shop.example/?token=sesame3 is closed")
+
+    row = await performed(house, own)
+
+    events = await house.pool.fetch("SELECT detail FROM run_events")
+    stored = f"{row} {[event['detail'] for event in events]}"
+    assert "***" in stored
+    assert "sesame" not in stored
+
+
 async def enqueued(
     house: WorkerContext, own: Job, *args: object, **params: object
 ) -> dict[str, Any]:
