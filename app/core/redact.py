@@ -39,6 +39,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 # Of the same few names and values, most lines consist.
 MAX_KNOWN_VALUES = 2_048
 MAX_KNOWN_LENGTH = 100  # characters
+MAX_FIELD_LENGTH = 10_000  # characters of a text in a line: ten million block the loop for seconds
 _TRACEBACKS = frozenset({"exception", "stack"})
 # A cheap first test: most lines match none of these.
 _SUSPECT = re.compile(rf"://|rc_|once=|bearer|basic|authorization|{_NAME}", re.IGNORECASE)
@@ -82,6 +83,16 @@ def _remembering(step: Callable[[str], str]) -> Callable[[str], str]:
     return lambda value: known(value) if len(value) <= MAX_KNOWN_LENGTH else step(value)
 
 
+def _bounded(step: Callable[[str], str]) -> Callable[[str], str]:
+    def bounded(value: str) -> str:
+        if len(value) <= MAX_FIELD_LENGTH:
+            return step(value)
+        # A secret across the cut is known as a whole.
+        return step(value[: 2 * MAX_FIELD_LENGTH])[:MAX_FIELD_LENGTH] + "…"
+
+    return bounded
+
+
 def text_redactor(secrets: Iterable[str]) -> Callable[[str], str]:
     """Return `text` with these known secrets, in every encoding.
 
@@ -94,10 +105,11 @@ def text_redactor(secrets: Iterable[str]) -> Callable[[str], str]:
 def redactor(secrets: Iterable[str] = ()) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return a function that redacts the fields of a log event, at any depth.
 
-    Every text becomes one line without control characters; tracebacks keep their lines.
+    Every text becomes one line without control characters, and is cut after MAX_FIELD_LENGTH;
+    tracebacks keep their lines.
     """
     hide = text_redactor(secrets)
-    line = _remembering(lambda value: printable.line(hide(value)))
+    line = _bounded(_remembering(lambda value: printable.line(hide(value))))
 
     def clean(value: object) -> object:
         if isinstance(value, str):

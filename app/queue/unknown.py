@@ -15,7 +15,7 @@ from arq.worker import Function, func
 from app.core import log
 
 # A job that has waited for long is left for longer, so that many of them cost little.
-SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 60.0
+SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 15.0
 WAITED_SHARE = 10
 
 _log = log.logger(__name__)

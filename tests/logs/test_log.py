@@ -139,6 +139,17 @@ def test_the_password_of_a_url_is_hidden_where_the_text_was_cut_within_it(length
     assert "hun" not in redact.text(cut)
 
 
+def test_a_long_text_is_cut_in_a_line_and_has_no_part_of_a_secret() -> None:
+    around = "x" * (redact.MAX_FIELD_LENGTH - 20)
+    event = {"params": {"big": f"{around}://me:open_sesame@shop.example/{around}"}}
+
+    (shown,) = redact.redactor()(event)["params"].values()
+
+    assert len(shown) <= redact.MAX_FIELD_LENGTH + 10
+    assert shown.endswith("…")
+    assert "open" not in shown
+
+
 def test_what_is_no_secret_is_left_as_it_is() -> None:
     for text in (
         "the page https://sports.example.org/a?b=1 said 404",
