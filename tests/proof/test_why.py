@@ -142,6 +142,19 @@ async def test_a_retired_schedule_has_no_tick_to_come(book: Book) -> None:
         await told(book, 7)
 
 
+async def test_an_instant_between_the_ticks_of_a_gap_is_none_of_the_schedule_as_it_was_then(
+    book: Book,
+) -> None:
+    await book.open(every(2))
+    await book.pause()
+    await book.ring_each(60, timedelta(minutes=2))
+    await book.edit(every(5))
+
+    with pytest.raises(UnknownTick, match=r"was due then every 2 minutes \(version 1\)"):
+        await told(book, 35)
+    assert ": skipped (paused)." in await told(book, 36)
+
+
 async def test_without_an_instant_it_tells_of_the_newest_tick(book: Book) -> None:
     await book.open(every(1))
     assert "No tick has been decided yet." in await told(book)
