@@ -192,11 +192,16 @@ def test_a_price_that_is_blanked_while_suspended_is_kept_as_suspended() -> None:
     [
         {"marketType": {"id": None}, "row": []},
         {"marketType": {"id": "3743"}, "row": [{"prices": [{"typeId": None, "odds": 2}]}]},
+        {"marketType": {"id": "3743"}, "row": [None, {"prices": [None]}]},
+        None,
     ],
 )
-def test_what_is_null_in_one_market_costs_no_other_price(odd: dict[str, Any]) -> None:
+def test_what_is_null_in_one_market_costs_no_other_price(odd: dict[str, Any] | None) -> None:
     page = saved("betpawa/v4.json")
     as_saved = list(SITE.parse(raw(page)))
-    page["responses"][0]["responses"][0]["markets"].append(odd)
+    event = page["responses"][0]["responses"][0]
+    event["markets"].append(odd)
+    event["participants"].append(None)
+    event["widgets"].append(None)
 
     assert list(SITE.parse(raw(page))) == as_saved

@@ -222,9 +222,15 @@ def test_a_flag_that_is_null_is_as_one_that_is_absent(of: str, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "odd", [{"id": None, "outcomes": []}, {"id": "1", "outcomes": [{"id": None}]}]
+    "odd",
+    [
+        {"id": None, "outcomes": []},
+        {"id": "1", "outcomes": [{"id": None}]},
+        {"id": "1", "status": 1, "outcomes": [None]},
+        None,
+    ],
 )
-def test_what_is_null_in_one_market_costs_no_other_price(odd: dict[str, Any]) -> None:
+def test_what_is_null_in_one_market_costs_no_other_price(odd: dict[str, Any] | None) -> None:
     page = saved("sportybet/upcoming.json")
     as_saved = list(SITE.parse(raw(page)))
     page["data"]["tournaments"][0]["events"][0]["markets"].append(odd)

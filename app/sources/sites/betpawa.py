@@ -80,7 +80,7 @@ class _Row(_Wire):
     handicap: msgspec.Raw = JSON_NULL
     formatted_handicap: msgspec.Raw = JSON_NULL
     specifier: _Specifier | None = None
-    prices: list[_Price] | None = None
+    prices: list[_Price | None] | None = None
 
 
 class _MarketType(_Wire):
@@ -89,7 +89,7 @@ class _MarketType(_Wire):
 
 class _Market(_Wire):
     market_type: _MarketType | None = None
-    row: list[_Row] | None = None
+    row: list[_Row | None] | None = None
 
 
 class _Named(_Wire):
@@ -110,11 +110,11 @@ class _Participant(_Wire):
 class _Event(_Wire):
     id: str | int
     start_time: str
-    participants: list[_Participant]
-    widgets: list[_Widget] | None = None
+    participants: list[_Participant | None]
+    widgets: list[_Widget | None] | None = None
     region: _Named | None = None
     competition: _Named | None = None
-    markets: list[_Market] | None = None
+    markets: list[_Market | None] | None = None
 
 
 class _Answer(_Wire):
@@ -234,12 +234,12 @@ def _is_list(answer: msgspec.Raw) -> bool:
 def _read(raw: msgspec.Raw, prices: odds.Prices) -> OddsEvent:
     event = _event.decode(raw)
     region, competition = event.region or _Named(), event.competition or _Named()
-    for market in event.markets or ():
+    for market in filter(None, event.markets or ()):
         _add_market(market, prices)
     return OddsEvent(
         platform=NAME,
         platform_event_id=odds.required_text(event.id, "id"),
-        sportradar_id=_sportradar(event.widgets or ()),
+        sportradar_id=_sportradar(filter(None, event.widgets or ())),
         country=odds.clean_text(region.name),
         competition=odds.clean_text(competition.name),
         competition_id=odds.clean_text(competition.id) or None,
@@ -256,7 +256,9 @@ def _sportradar(widgets: Iterable[_Widget]) -> str | None:
 
 
 def _team(event: _Event, position: str) -> str:
-    names = (each.name for each in event.participants if str(each.position) == position)
+    names = (
+        each.name for each in filter(None, event.participants) if str(each.position) == position
+    )
     return odds.required_text(next(names, None), f"participant at position {position}")
 
 
@@ -265,8 +267,8 @@ def _add_market(market: _Market, prices: odds.Prices) -> None:
     picks = _PICKS.get(kind)
     if picks is None:
         return
-    for row in market.row or ():
-        for price in row.prices or ():
+    for row in filter(None, market.row or ()):
+        for price in filter(None, row.prices or ()):
             pick = picks.get(str(price.type_id))
             if pick is not None:
                 _add_price(pick, row, price, prices)

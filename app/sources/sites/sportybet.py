@@ -77,7 +77,7 @@ class _Market(_Wire):
     specifier: str | None = None
     status: int | None = 0
     banned: bool | None = False
-    outcomes: list[_Outcome] | None = None
+    outcomes: list[_Outcome | None] | None = None
 
 
 class _Named(_Wire):
@@ -101,7 +101,7 @@ class _Event(_Wire):
     away_team_name: str
     sport: _Sport | None = None
     banned: bool | None = False
-    markets: list[_Market] | None = None
+    markets: list[_Market | None] | None = None
 
 
 class _Tournament(_Wire):
@@ -223,7 +223,8 @@ def _read(tournament: _Tournament, raw: msgspec.Raw, prices: odds.Prices) -> Odd
     event = _event.decode(raw)
     category = (event.sport and event.sport.category) or _Category()
     inner = category.tournament or _Named()
-    offered = [m for m in event.markets or () if not (m.banned or event.banned)]
+    markets = filter(None, event.markets or ())
+    offered = [m for m in markets if not (m.banned or event.banned)]
     for line, market in _markets(offered, prices):
         _add(market, line, prices)
     return OddsEvent(
@@ -274,7 +275,7 @@ def _line(market: _Market) -> Decimal:
 
 def _add(market: _Market, line: Decimal | None, prices: odds.Prices) -> None:
     picks = _PICKS[str(market.id)]
-    for outcome in market.outcomes or ():
+    for outcome in filter(None, market.outcomes or ()):
         pick = picks.get(str(outcome.id))
         if pick is not None:
             active = not market.status and outcome.is_active in (1, None)
