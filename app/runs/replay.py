@@ -231,9 +231,8 @@ async def _update(
 ) -> None:
     before = await store.stored_fields(connection, page.records, reader.org_id)
     run_id = report.run_id or uuid4()
-    now: datetime = await connection.fetchval("SELECT now()")
     written: list[ReplayedRecord] = []
-    for at, records in await _by_write_time(connection, reader, page, now, report):
+    for at, records in await _by_write_time(connection, reader, page, report):
         await reader.write(connection, records, at, run_id)
         written += records
     await _assign_partition(connection, page, written)
@@ -253,17 +252,17 @@ async def _by_write_time(
     connection: Connection,
     reader: ReplaySource,
     page: _Page,
-    now: datetime,
     report: ReplayReport,
 ) -> list[tuple[datetime, list[ReplayedRecord]]]:
     """Group the records by the instant as of which they are written, in order of time.
 
-    News is written as of now. Odds and items are written as of when they were last seen, which
-    later unchanged listings have moved on. Records that have left their source are left out.
+    News is written as of when its page was fetched, so that it replaces no later version. Odds and
+    items are written as of when they were last seen, which later unchanged listings have moved on.
+    Records that have left their source are left out.
     """
     seen = await _seen(connection, page.records, reader.org_id)
     if seen is None:
-        return [(now, list(page.records))] if page.records else []
+        return [(page.kept.fetched_at, list(page.records))] if page.records else []
     timed: list[tuple[datetime, ReplayedRecord]] = []
     for record in page.records:
         at, gone = seen.get(store.record_key(record), (page.kept.fetched_at, False))

@@ -151,6 +151,23 @@ async def test_news_that_were_stored_wrong_are_mended_from_their_pages(
     assert await newsroom.pool.fetchval("SELECT count(*) FROM articles WHERE title = 'wrong'") == 0
 
 
+async def test_news_of_a_later_page_are_not_replaced_by_an_earlier_one(
+    newsroom: WorkerContext,
+) -> None:
+    """The later page is not kept any more."""
+    await worker_harness.perform(newsroom, job=news.poll_news)
+    (source,) = news.GROUP.every_source(newsroom.config)
+    await newsroom.pool.execute(
+        "UPDATE articles SET title = 'later', updated_at = updated_at + interval '1 minute'"
+    )
+
+    report = await again(newsroom, ReplaySource(news.poll_news.name, source, news.GROUP.write))
+
+    assert report.records > 0
+    assert (report.differ, report.changed) == (0, 0)
+    assert await newsroom.pool.fetchval("SELECT bool_and(title = 'later') FROM articles")
+
+
 async def test_a_key_that_collides_is_refused_by_a_replay_as_it_was_by_the_run(
     kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:

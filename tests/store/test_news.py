@@ -84,6 +84,19 @@ async def test_an_article_that_changed_is_written_and_keeps_when_it_was_first_se
     assert same["updated_at"] == NOON
 
 
+async def test_a_page_that_was_fetched_before_the_last_one_does_not_replace_its_articles(
+    pool: Pool,
+) -> None:
+    one, other = articles("search")
+    await put(pool, [replace(one, title="Newer")], later=True)
+
+    written = await put(pool, [one, other], later=False)
+
+    titles = {row["title"] for row in await rows(pool, "articles", "article_id")}
+    assert titles == {"Newer", other.title}
+    assert written == NewsWriteCounts(2, 1, 0)
+
+
 async def test_a_page_of_traps_leaves_the_right_rows(pool: Pool) -> None:
     written = await put(pool, articles("traps"), later=False)
 

@@ -34,8 +34,9 @@ class NewsWriteCounts:
         return 0
 
 
-# An unchanged article is not written. Rows are written in id order everywhere, so that two runs on
-# the same articles cannot deadlock.
+# An unchanged article is not written, nor is one of a page that was fetched before the page that
+# wrote it last, as a replay may read it. Rows are written in id order everywhere, so that two runs
+# on the same articles cannot deadlock.
 ARTICLES = """
 WITH given AS (
   SELECT * FROM jsonb_to_recordset($1) AS g (
@@ -60,6 +61,7 @@ WITH given AS (
         (excluded.url, excluded.title, excluded.summary, excluded.source, excluded.domain,
          excluded.language, excluded.country, excluded.published_at, excluded.sentiment,
          excluded.categories, excluded.keywords, excluded.entities)
+    AND a.updated_at <= excluded.updated_at
   RETURNING xmax = 0 AS new_row
 )
 SELECT count(*) FILTER (WHERE new_row) AS inserted, count(*) FILTER (WHERE NOT new_row) AS changed
@@ -90,7 +92,7 @@ WHERE c.cursor < excluded.cursor
 async def write(
     connection: Connection, articles: Sequence[Article], now: datetime, run_id: UUID
 ) -> NewsWriteCounts:
-    """Write one page of articles. Writing the same page again changes nothing."""
+    """Write one page of articles, fetched at `now`. Writing it again changes nothing."""
     page = {(a.provider, a.article_id): a for a in articles}
     if not page:
         return NewsWriteCounts(0, 0, 0)
