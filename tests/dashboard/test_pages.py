@@ -401,6 +401,23 @@ async def test_an_organisation_sees_its_own_collection(site: Site, scene: Scene)
     assert ticks.text.count('href="/runs/') == 2
 
 
+@pytest.mark.parametrize(("count", "said"), [(20, False), (21, True)])
+async def test_the_page_of_collections_says_if_there_are_more_than_it_shows(
+    site: Site, scene: Scene, count: int, said: bool
+) -> None:
+    await site.token(Scope.READ, "acme")
+    for number in range(count):
+        await scene.job(f"collection:acme:{number}", [])
+    await scene.pool.execute(
+        "UPDATE schedules SET org_id = (SELECT id FROM organizations), job = 'collection'"
+    )
+
+    async with site.signed_in(Scope.READ, "acme") as visitor:
+        page = (await visitor.get("/collections")).text
+
+    assert ("The first 20 are shown" in page) is said
+
+
 async def test_without_postgres_the_page_shows_what_redis_knows(
     dsn: str, redis_url: str, pool: Pool, scene: Scene
 ) -> None:

@@ -37,7 +37,8 @@ async def collection(request: Request, user: SessionUser) -> Response:
     try:
         async with org_transaction(context.pool, org_id) as connection:
             now = await heartbeats.database_now(connection)
-            lines = await store.of_org(connection, org_id, MAX_SHOWN)
+            found = await store.of_org(connection, org_id, MAX_SHOWN + 1)
+            lines = found[:MAX_SHOWN]
             share, ids = max(1, len(lines)), [line.id for line in lines]
             last = await store.last_runs(connection, ids, max(1, RUNS // share))
             runs = await listing.runs(connection, RunFilter(ids=last, org_id=org_id), len(last))
@@ -54,7 +55,8 @@ async def collection(request: Request, user: SessionUser) -> Response:
         }
         for line in lines
     ]
-    values = {"shown": shown, "now": now, "notice": notices.notice(request.query_params)}
+    notice = notices.notice(request.query_params)
+    values = {"shown": shown, "more": len(found) > len(lines), "now": now, "notice": notice}
     return html_response(page("collections.html", user=user, section="collections", **values))
 
 
