@@ -339,7 +339,6 @@ async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutc
         again = outcome.requeued is not None
         _log.info("run.handed_back", why=outcome.hand_back_reason, again=again)
         return
-    outcome.error_message = outcome.error_message and redact.text(outcome.error_message)
     if outcome.deferral is None and outcome.retry is not None and outcome.status in FAILED:
         outcome.deferral = _retry(outcome, outcome.retry, claimed, now)
     if outcome.deferral is not None and (outcome.error is None or outcome.deferral.retry):
