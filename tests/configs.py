@@ -3,12 +3,29 @@
 from typing import Any
 
 from pydantic import SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from app.core.config import Config
 from scripts.standin.testing import Standin
 
 SECRETS_KEY = "a" * 43
 NO_POSTGRES = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+class Given(Config):
+    """Settings that are looked for nowhere, which takes a fifth of the time."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
 
 def config_for(dsn: str, redis_url: str, standin: Standin | None = None, **changes: Any) -> Config:
@@ -29,4 +46,4 @@ def config_for(dsn: str, redis_url: str, standin: Standin | None = None, **chang
             "asknews_url": standin.asknews_url,
             "asknews_token_url": standin.token_url,
         }
-    return Config(_env_file=None, **(settings | changes))  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+    return Given(**(settings | changes))
