@@ -33,10 +33,13 @@ SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
   UNION ALL SELECT concat('setting', setdatabase, setrole, xmin) FROM pg_db_role_setting
 ) AS parts
 """
+# By their files: pg_relation_size would load what a new session does not know yet of every table.
 WRITTEN = """
-SELECT c.oid::regclass::text AS name, pg_relation_size(c.oid) AS bytes
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = 'public' AND c.relkind = 'r' AND pg_relation_size(c.oid) > 0
+SELECT c.oid::regclass::text AS name, file.size AS bytes
+FROM pg_class c
+CROSS JOIN (SELECT oid FROM pg_database WHERE datname = current_database()) AS here
+CROSS JOIN pg_stat_file(format('base/%s/%s', here.oid, c.relfilenode), true) AS file
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND file.size > 0
 """
 SEQUENCES = """
 SELECT s.seqrelid::regclass::text AS name, s.seqstart AS first,
@@ -45,8 +48,9 @@ FROM pg_sequence s ORDER BY 1
 """
 # Without a timeout: Postgres would look for the end of each only every 100 ms.
 DISCONNECT = """
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_get_activity(NULL)
+WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 
 
