@@ -20,29 +20,42 @@ class _Place:
 
 @dataclass(slots=True)
 class KeyPlaces:
-    """Where the keys of a source's items were found in this run."""
+    """Where the keys of a source's items were found in this run.
+
+    A source may have thousands of partitions: what is done once for each reads only its own keys.
+    """
 
     _places: dict[str, _Place] = field(default_factory=dict[str, _Place])
+    _keys: dict[str, list[str]] = field(default_factory=dict[str, list[str]])  # by partition
 
     def forget(self, partition: str) -> None:
         """Forget a partition, which is read from its beginning again."""
-        self._places = {k: p for k, p in self._places.items() if p.partition != partition}
+        for key in self._keys.pop(partition, ()):
+            del self._places[key]
 
     def packed(self, partition: str) -> bytes:
         """Return the places of a partition as bytes, which `restore` takes; empty without any."""
-        held = {k: (p.page, p.content) for k, p in self._places.items() if p.partition == partition}
+        found = {key: self._places[key] for key in self._keys.get(partition, ())}
+        held = {key: (place.page, place.content) for key, place in found.items()}
         return msgspec.msgpack.encode(held) if held else b""
 
     def restore(self, partition: str, packed: bytes) -> None:
         """Add the places of a partition that an earlier attempt of the run has read."""
         held = msgspec.msgpack.decode(packed, type=dict[str, tuple[int, bytes | None]])
         for key, (page, content) in held.items():
-            self._places.setdefault(key, _Place(partition, page, content))
+            self._first(key, _Place(partition, page, content))
 
     def note(self, keys: Collection[str], partition: str, page: int) -> None:
         """Note the keys of a page that was not parsed again."""
         for key in keys:
-            self._places.setdefault(key, _Place(partition, page, None))
+            self._first(key, _Place(partition, page, None))
+
+    def _first(self, key: str, here: _Place) -> _Place:
+        """Return where the key was found first, which is here if it was not found before."""
+        first = self._places.setdefault(key, here)
+        if first is here:
+            self._keys.setdefault(here.partition, []).append(key)
+        return first
 
     def checked(self, records: Iterable[Record], partition: str, page: int) -> list[Record]:
         """Return the records; an item whose key other content has taken becomes Rejected.
@@ -56,7 +69,7 @@ class KeyPlaces:
 
     def _checked(self, item: Item, partition: str, page: int) -> Record:
         here = _Place(partition, page, _content(item))
-        first = self._places.setdefault(item.key, here)
+        first = self._first(item.key, here)
         if first is here or (first.partition, first.page) == (partition, page):
             return item
         # What an unchanged page of the same partition holds is not known, and it may have moved on.
