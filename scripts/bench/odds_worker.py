@@ -5,6 +5,7 @@ Prints one JSON line: prices, cpu_s and wall_s of all rounds, and with --rss the
 
 import argparse
 import asyncio
+import gc
 import json
 import resource
 import time
@@ -117,6 +118,7 @@ def main() -> None:
         parser.add_argument(name, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     log.configure("json", "warning")
+    gc.freeze()  # as a worker does at its start
     print(json.dumps(asyncio.run(rounds(parser.parse_args()))))
 
 
