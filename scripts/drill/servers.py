@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,13 +46,13 @@ class Server:
             self.server.daemon.wait()
 
     def freeze(self) -> None:
-        """SIGSTOP the server: it neither answers nor closes connections."""
+        """SIGSTOP the server and its sessions: it neither answers nor closes connections."""
         self._begin_outage()
         self._signal(signal.SIGSTOP)
         self.up, self.frozen = False, True
 
     def thaw(self) -> None:
-        """SIGCONT the server."""
+        """SIGCONT the server and its sessions."""
         self._signal(signal.SIGCONT)
         self.up, self.frozen = True, False
         self._end_outage()
@@ -59,13 +60,19 @@ class Server:
     def stop(self) -> None:
         """Stop the server, whatever its state."""
         if self.server.daemon is not None and self.server.daemon.alive():
-            self.server.daemon.signal(signal.SIGCONT)
+            self._signal(signal.SIGCONT)
             self.server.ask_to_stop()
             self.server.daemon.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self.server.daemon is not None:
-            self.server.daemon.signal(number)
+        daemon = self.server.daemon
+        if daemon is None:
+            return
+        daemon.signal(number)
+        # Each session of Postgres is a process, which goes on while only the server is stopped.
+        for child in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def _begin_outage(self) -> None:
         self._since = self._since or datetime.now(UTC)
