@@ -19,7 +19,7 @@ with hidden("rich"), hidden("greenlet"):
 Format = Literal["json", "console"]
 
 # Loggers whose info lines repeat events of the application.
-NOISY_LOGGERS = ("arq.worker", "httpx", "alembic.runtime.plugins", "urllib3")
+NOISY_LOGGERS = ("arq.worker", "httpx", "alembic.runtime.plugins")
 ACCESS_LOGGER = "uvicorn.access"
 PROBE_PATHS = (
     "/health",
@@ -65,8 +65,9 @@ def configure(
     _filter_probes(enabled=level != "debug")
     # It logs a traceback every second while Postgres is unreachable; the heartbeat logs one line.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
-    # Its lines have parts of URLs, which are secrets; what fails is an event of the application.
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)
+    # Their lines have parts of URLs, which are secrets; what fails is an event of the application.
+    for name in ("apprise", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if level != "debug":
         for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,11 +1,13 @@
 """One event, one line, in one shape, and no secret in any of them."""
 
+import asyncio
 import io
 import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import apprise
 import pytest
 import structlog
 from hypothesis import given
@@ -14,6 +16,7 @@ from pydantic import SecretStr
 
 from app.core import log, redact
 from app.core.config import Config
+from tests.fetch.hostile import serving
 
 SECRETS = {
     "a URL with a password": "postgresql://rollcall:hunter22@db/x",
@@ -210,3 +213,20 @@ def test_a_password_of_a_url_is_hidden_in_every_encoding() -> None:
 )
 def test_the_name_of_a_secret_that_is_not_set_is_told(told: str) -> None:
     assert redact.text(told) == told
+
+
+@pytest.mark.usefixtures("lines")
+async def test_the_address_of_an_alert_is_in_no_line_even_at_level_debug() -> None:
+    logging.getLogger("urllib3").setLevel(logging.NOTSET)  # as when a process starts
+    log.configure("json", "debug")
+    stream = io.StringIO()
+    cast("logging.StreamHandler[io.StringIO]", logging.getLogger().handlers[0]).setStream(stream)
+    library: Any = apprise.Apprise
+    notifiers = library()
+
+    async with serving(lambda visit: visit.answer()) as site:
+        notifiers.add(f"{site.replace('http', 'json')}/hunter-token")
+        sent = await asyncio.to_thread(notifiers.notify, body="it happened")
+
+    assert sent
+    assert "hunter-token" not in stream.getvalue()
