@@ -7,6 +7,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.web.dashboard import rendering
 
+USER = "rollcall.user"  # in the scope of a request: who has signed in, once that is known
 TITLES = {
     400: "Bad request",
     401: "Sign in required",
@@ -30,8 +31,8 @@ async def http_error(request: Request, error: Exception) -> Response:
     if "text/html" in request.headers.get("accept", ""):
         title = TITLES.get(status, "Internal error")
         detail = reason if isinstance(error, HTTPException) else "See the log of the web process."
-        return HTMLResponse(
-            rendering.page("error.html", title=title, detail=detail, user=None), status, headers
-        )
+        user = request.scope.get(USER)  # whose navigation is shown
+        text = rendering.page("error.html", title=title, detail=detail, user=user, section="")
+        return HTMLResponse(text, status, headers)
     body = msgspec.json.encode({"status": "error", "reason": reason.lower().replace(" ", "_")})
     return Response(body, status, headers, "application/json")

@@ -103,6 +103,23 @@ async def test_a_retired_job_is_not_paused_from_an_old_page(site: Site, scene: S
     assert await scene.pool.fetchval("SELECT paused_at FROM schedules") is None
 
 
+@pytest.mark.parametrize("org", [None, "acme"])
+async def test_a_refusal_is_a_page_with_the_navigation_of_the_user(
+    site: Site, scene: Scene, org: str | None
+) -> None:
+    await scene.job("a", [GOOD])
+    async with site.signed_in(Scope.OPERATE, org) as visitor:
+        form = {"csrf": csrf_of(visitor), "note": ""}
+        answer = await visitor.post("/jobs/a/pause", data=form)
+        gone = await visitor.get("/jobs/nobody")
+
+    assert (answer.status_code, gone.status_code) == (422, 404)
+    assert "Enter a reason" in answer.text
+    for page in (answer.text, gone.text):
+        assert '<nav aria-label="Pages">' in page
+        assert ('href="/workers"' in page) is (org is None)
+
+
 async def test_runs_say_how_many_were_done(site: Site, scene: Scene) -> None:
     await scene.job("a", [GOOD, BAD, BAD, RunStatus.RUNNING])
     async with site.signed_in(Scope.OPERATE) as operator:

@@ -19,6 +19,7 @@ from app.store.db import UNAVAILABLE
 from app.web.context import web_context
 from app.web.dashboard import formatting
 from app.web.dashboard.session import COOKIE, Session
+from app.web.http_error import USER
 
 MAX_FORM_BYTES = 16_384
 MAX_FORM_FIELDS = 1_000  # most of which may be the runs or jobs of a page
@@ -63,7 +64,7 @@ def require_session(page: PageView) -> RouteHandler:
     """An endpoint that requires a session and otherwise redirects to the sign-in page."""
 
     async def guarded(request: Request) -> Response:
-        user = await current_user(request)
+        user = request.scope[USER] = await current_user(request)
         return login_redirect(request) if user is None else await page(request, user)
 
     return guarded
@@ -122,7 +123,7 @@ def require_operate(action: PageAction, max_bytes: int = MAX_FORM_BYTES) -> Rout
 
     async def guarded(request: Request) -> Response:
         check_origin(request)
-        user = await current_user(request)
+        user = request.scope[USER] = await current_user(request)
         if user is None:
             return login_redirect(request)
         form = await read_form(request, max_bytes)
