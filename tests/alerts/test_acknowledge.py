@@ -19,7 +19,7 @@ from app.health.facts import JobFacts
 from app.health.keys import write_jobs, write_worker
 from app.store.db import Pool
 from app.store.reports.acknowledgements import Acknowledged
-from tests.alerts.test_compose import MANNERS, NOW, ago, ill, told, well
+from tests.alerts.test_compose import NOW, POLICY, ago, ill, told, well
 from tests.alerts.test_watch import BEAT, facts, silent
 from tests.commands.conftest import Tell, surroundings, tell
 from tests.configs import config_for
@@ -58,11 +58,11 @@ def test_one_that_got_worse_is_told_as_new() -> None:
 
 
 def test_a_snooze_ends_by_itself_also_without_reminders() -> None:
-    never = replace(MANNERS, remind=None)
+    never = replace(POLICY, remind=None)
 
     assert told(known("a", until=-60)) == ([], [], [])
     assert told(known("a", until=0)) == ([], ["a"], [])
-    assert told(known("a", until=60), manners=never) == ([], ["a"], [])
+    assert told(known("a", until=60), policy=never) == ([], ["a"], [])
 
 
 @pytest.mark.parametrize(

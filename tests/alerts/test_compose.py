@@ -12,7 +12,7 @@ from app.health.alerts.compose import AlertPolicy, messages, plan
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-MANNERS = AlertPolicy(group=30, public_url="https://rollcall.test")
+POLICY = AlertPolicy(group=30, public_url="https://rollcall.test")
 
 
 def ago(seconds: float) -> datetime:
@@ -62,9 +62,9 @@ def seen(states: Iterable[RecordedState]) -> CurrentStates:
 
 
 def told(
-    *states: RecordedState, manners: AlertPolicy = MANNERS
+    *states: RecordedState, policy: AlertPolicy = POLICY
 ) -> tuple[list[str], list[str], list[str]]:
-    made = plan(seen(states), {s.key: s for s in states}, manners)
+    made = plan(seen(states), {s.key: s for s in states}, policy)
     return list(made.unhealthy), list(made.reminded), list(made.recovered)
 
 
@@ -76,8 +76,8 @@ def test_an_ill_job_waits_for_others_and_then_takes_them_along() -> None:
 def test_who_was_told_is_not_told_again_until_it_is_time_to_remind() -> None:
     assert told(ill("a", 9000, told=8000)) == ([], [], [])
     assert told(ill("a", 99_000, told=24 * 3600)) == ([], ["a"], [])
-    never = replace(MANNERS, remind=None)
-    assert told(ill("a", 99_000, told=24 * 3600), manners=never) == ([], [], [])
+    never = replace(POLICY, remind=None)
+    assert told(ill("a", 99_000, told=24 * 3600), policy=never) == ([], [], [])
 
 
 def test_a_recovery_is_told_to_those_who_were_told_of_the_illness() -> None:
@@ -114,11 +114,11 @@ def test_quiet_hours_follow_the_clocks_of_their_zone(instant: str, is_quiet: boo
 
 
 def test_nothing_is_told_in_quiet_hours_and_all_that_lasts_after_them() -> None:
-    night = replace(MANNERS, quiet=quiet_hours.parse("11:00-13:00"))
-    morning = replace(MANNERS, quiet=quiet_hours.parse("10:00-12:00"))
+    night = replace(POLICY, quiet=quiet_hours.parse("11:00-13:00"))
+    morning = replace(POLICY, quiet=quiet_hours.parse("10:00-12:00"))
 
-    assert told(ill("a", 5000), manners=night) == ([], [], [])
-    assert told(ill("a", 5000), well("b", 4000), manners=morning) == (["a"], [], [])
+    assert told(ill("a", 5000), policy=night) == ([], [], [])
+    assert told(ill("a", 5000), well("b", 4000), policy=morning) == (["a"], [], [])
 
 
 @pytest.mark.parametrize("text", ["22-7", "25:00-07:00", "22:00-07:00 Mars/Base", "late"])
@@ -141,7 +141,7 @@ def test_a_message_says_what_since_when_expected_when_the_error_and_where_to_loo
     )
     what = CurrentStates(NOW, {"poll": standing})
 
-    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+    [made] = messages(plan(what, {"poll": state}, POLICY), what, {"poll": state}, POLICY)
 
     assert made.title == "[rollcall] poll is overdue"
     for part in (
@@ -169,7 +169,7 @@ def test_what_a_site_says_cannot_look_like_another_part_of_a_message() -> None:
     )
     what = CurrentStates(NOW, {"poll": standing})
 
-    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+    [made] = messages(plan(what, {"poll": state}, POLICY), what, {"poll": state}, POLICY)
 
     assert [line for line in made.body.splitlines() if line.startswith(("Recovered", "odds"))] == []
     assert "Last error: boom Recovered: odds: healthy since noon" in made.body.replace("  ", " ")
@@ -180,7 +180,7 @@ def test_a_problem_is_unhealthy_since_its_first_state_and_not_since_its_present_
     state = replace(ill("poll", 600), since=ago(60), flipped_at=ago(60))
     what = seen([state])
 
-    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+    [made] = messages(plan(what, {"poll": state}, POLICY), what, {"poll": state}, POLICY)
 
     assert "poll: overdue since 2026-03-01 11:50:00 UTC" in made.body
 
@@ -189,7 +189,7 @@ def test_a_job_that_was_paused_is_no_longer_unhealthy_but_not_healthy() -> None:
     state = replace(well("poll", 60, was_ill=660), status="paused")
     what = seen([state])
 
-    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+    [made] = messages(plan(what, {"poll": state}, POLICY), what, {"poll": state}, POLICY)
 
     assert made.title == "[rollcall] poll is no longer unhealthy"
     assert "Recovered:\n\npoll: paused since 2026-03-01 11:59:00 UTC" in made.body
@@ -199,7 +199,7 @@ def test_a_reminder_begins_with_what_it_is() -> None:
     state = ill("poll", 90_000, told=89_000)
     what = seen([state])
 
-    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+    [made] = messages(plan(what, {"poll": state}, POLICY), what, {"poll": state}, POLICY)
 
     assert made.body.startswith("Still unhealthy:\n\npoll: overdue since")
 
@@ -215,7 +215,7 @@ def test_a_scheduler_that_is_down_is_named_by_the_reason(reason: str, title: str
     state = replace(ill(SCHEDULER, 60), reason=reason)
     what = seen([state])
 
-    [made] = messages(plan(what, {SCHEDULER: state}, MANNERS), what, {SCHEDULER: state}, MANNERS)
+    [made] = messages(plan(what, {SCHEDULER: state}, POLICY), what, {SCHEDULER: state}, POLICY)
 
     assert made.title == title
 
@@ -224,7 +224,7 @@ def test_a_recovery_says_for_how_long_it_was_ill() -> None:
     state = well("poll", 60, was_ill=660)
     what = seen([state])
 
-    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+    [made] = messages(plan(what, {"poll": state}, POLICY), what, {"poll": state}, POLICY)
 
     assert made.title == "[rollcall] poll is healthy again"
     assert "unhealthy for 10 min" in made.body
@@ -234,7 +234,7 @@ def test_two_hundred_jobs_make_one_message_of_bounded_length() -> None:
     states = {s.key: s for s in (ill(f"job{n:03}", 60) for n in range(200))}
     what = seen(states.values())
 
-    [made] = messages(plan(what, states, MANNERS), what, states, MANNERS)
+    [made] = messages(plan(what, states, POLICY), what, states, POLICY)
 
     assert made.title == "[rollcall] 200 jobs are unhealthy"
     assert "and 180 more" in made.body
@@ -253,7 +253,7 @@ def test_problems_reminders_and_recoveries_are_messages_of_their_own_severity() 
     }
     what = seen(states.values())
 
-    made = messages(plan(what, states, MANNERS), what, states, MANNERS)
+    made = messages(plan(what, states, POLICY), what, states, POLICY)
 
     assert [(one.severity.value, one.title) for one in made] == [
         ("failure", "[rollcall] new is overdue"),

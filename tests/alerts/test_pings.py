@@ -44,19 +44,19 @@ async def test_a_run_is_told_to_its_address_and_a_failed_one_to_fail_behind_it(
 
 
 async def test_a_run_whose_outcome_postgres_did_not_take_is_not_told(
-    house: WorkerContext, dsn: str, receiver: Receiver
+    context: WorkerContext, dsn: str, receiver: Receiver
 ) -> None:
     pool = await open_pool(dsn, size=1)
     pings = HeartbeatPings({"poll": receiver.http}, None)
-    leases = Leases(pool, house.clock, house.config.lease_seconds)
+    leases = Leases(pool, context.clock, context.config.lease_seconds)
 
     async def body(run: Run) -> None:
         del run
         await pool.close()
 
     job = worker_harness.job_of(body, "poll")
-    await execute(worker_harness.ctx_of(house, leases=leases) | {"pings": pings}, job)
+    await execute(worker_harness.ctx_of(context, leases=leases) | {"pings": pings}, job)
     await pings.close()
 
     assert receiver.asked == []
-    assert await house.pool.fetchval("SELECT status FROM runs") == "running"
+    assert await context.pool.fetchval("SELECT status FROM runs") == "running"

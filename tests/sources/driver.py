@@ -1,4 +1,4 @@
-"""Drives a source's generators with canned answers, as the spine does with real ones."""
+"""Drives a source's generators with canned answers, as the collector does with real ones."""
 
 import json
 from collections.abc import Callable, Generator

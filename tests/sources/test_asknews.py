@@ -44,7 +44,7 @@ def page(count: int, offset: object) -> dict[str, Any]:
 def answered(
     asking: Generator[SourceRequest, RawPage, Any], answer: Callable[[SourceRequest], object]
 ) -> tuple[list[SourceRequest], Any]:
-    """Send what `answer` makes of each request; a Failure is thrown, as the spine does."""
+    """Send what `answer` makes of each request; a Failure is thrown, as the collector does."""
     requests: list[SourceRequest] = []
     try:
         request = next(asking)
