@@ -1,4 +1,4 @@
-"""What every test may use: a real Postgres and Redis of the suite's own, a clock, a house.
+"""What every test may use: a real Postgres and Redis of the suite's own, a clock, a worker context.
 
 A server is started by the first test that uses one.
 """
@@ -159,7 +159,7 @@ def standin() -> Iterator[Standin]:
 
 
 @pytest.fixture
-async def house(
+async def context(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> AsyncGenerator[WorkerContext]:
     """All that a worker has open, on real servers and the pretend web."""

@@ -1,4 +1,4 @@
-"""A house for tests: a database and Redis of its own, the stand-in for the web, jobs in process."""
+"""A worker context for tests, with a database and Redis of its own, and jobs in process."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,8 +9,7 @@ from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 from arq.connections import ArqRedis
 from pydantic import ConfigDict
 
-from app import context
-from app.context import WorkerContext
+from app.context import WorkerContext, open_context
 from app.core.config import Config
 from app.fetch.client import Fetcher
 from app.fetch.tokens import AuthenticatedFetcher
@@ -39,23 +38,23 @@ async def opened(config: Config, redis: ArqRedis) -> AsyncGenerator[WorkerContex
         name: replace(limits, rate=5_000, burst=500)
         for name, limits in registry.source_limits(config).items()
     }
-    async with context.open_context(
+    async with open_context(
         config, where, redis, sources, registry.source_logins(config)
-    ) as house:
+    ) as context:
         for name, limits in sources.items():
             fast = Fetcher(
-                house.clients[name], house.limiter, source=name, limits=limits, rng=lambda: 0.0
+                context.clients[name], context.limiter, source=name, limits=limits, rng=lambda: 0.0
             )
-            signed = house.fetchers[name]
+            signed = context.fetchers[name]
             if isinstance(signed, AuthenticatedFetcher):
                 signed.fetcher = fast
             else:
-                house.fetchers[name] = fast
-        yield house
+                context.fetchers[name] = fast
+        yield context
 
 
 async def perform(
-    house: WorkerContext,
+    context: WorkerContext,
     run_id: UUID | None = None,
     *,
     job: Job = odds.scrape_all_platforms,
@@ -66,7 +65,7 @@ async def perform(
 
     Without `run_id` it is one asked for by hand, with these parameters.
     """
-    ctx = ctx_of(house, arq_id=arq_id)
+    ctx = ctx_of(context, arq_id=arq_id)
     await execute(ctx, job, None if run_id is None else str(run_id), params or {})
     return run_id or uuid5(NAMESPACE_OID, ctx["job_id"])
 
@@ -100,19 +99,19 @@ def job_of(body: Function, name: str = odds.scrape_all_platforms.name) -> Job:
 
 
 def ctx_of(
-    house: WorkerContext, *, leases: Leases | None = None, arq_id: str | None = None
+    context: WorkerContext, *, leases: Leases | None = None, arq_id: str | None = None
 ) -> dict[str, Any]:
     """What arq hands to a job, as far as our jobs look at it."""
     return {
-        "context": house,
-        "leases": leases or leases_of(house),
+        "context": context,
+        "leases": leases or leases_of(context),
         "job_id": arq_id or uuid4().hex,
     }
 
 
-def leases_of(house: WorkerContext) -> Leases:
-    """The leases of another worker of this house."""
-    return Leases(house.control, house.clock, house.config.lease_seconds, house.hide)
+def leases_of(context: WorkerContext) -> Leases:
+    """The leases of another worker of this context."""
+    return Leases(context.control, context.clock, context.config.lease_seconds, context.hide)
 
 
 async def run_row(pool: Pool, run_id: UUID) -> dict[str, Any]:

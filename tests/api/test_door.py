@@ -174,7 +174,7 @@ async def test_no_address_shows_or_touches_another_organisations_rows(
 ) -> None:
     stranger = replace(visitor, secret=other.secrets[Scope.ADMIN])
     mine, run_id = await furnish(visitor, pool, org)
-    await had_house_rows(pool)
+    await had_operator_rows(pool)
     before = await rows_of(pool, org)
 
     answer = await visit_address(stranger, endpoint, preset_id=mine, run_id=run_id)
@@ -191,7 +191,7 @@ async def test_no_address_shows_or_touches_another_organisations_rows(
     assert await rows_of(pool, org) == before
 
 
-async def had_house_rows(pool: Pool) -> None:
+async def had_operator_rows(pool: Pool) -> None:
     """What no organisation owns, and none may leaf through."""
     await pool.execute(
         "INSERT INTO runs (execution_id, job, trigger, params, status, attempt, losses,"

@@ -34,7 +34,7 @@ VALUES ($1, 'collection', $2, $3, 'manual', '{}', 'queued', 1, 0, 3, $4, 0, now(
 class Client:
     """An organisation with a schedule, which has chosen a preset or none."""
 
-    house: WorkerContext
+    context: WorkerContext
     name: str
     org_id: UUID
     schedule_id: int
@@ -47,35 +47,35 @@ class Client:
     async def queue(self, *, seconds: float = 60) -> UUID:
         """A run asked for by hand; returns its id."""
         run_id = uuid4()
-        await self.house.pool.execute(RUN, run_id, self.schedule_id, self.org_id, seconds)
+        await self.context.pool.execute(RUN, run_id, self.schedule_id, self.org_id, seconds)
         return run_id
 
     async def run(self, run_id: UUID | None = None, **asked: Any) -> dict[str, Any]:
         """Do a run, as a worker would; returns its row, with its sources by name."""
         run_id = run_id or await self.queue(**asked)
-        await execute(worker_harness.ctx_of(self.house), collection, str(run_id))
+        await execute(worker_harness.ctx_of(self.context), collection, str(run_id))
         return await self.told(run_id)
 
     async def told(self, run_id: UUID) -> dict[str, Any]:
         """The run's row, with its sources by name."""
-        pool = self.house.pool
+        pool = self.context.pool
         row = await worker_harness.run_row(pool, run_id)
         return row | {"sources": await worker_harness.source_rows(pool, run_id)}
 
     async def choose(self, *sources: dict[str, Any], name: str = "own") -> None:
         """Choose a preset of its own with these sources."""
         preset = uuid4()
-        await self.house.pool.execute(PRESET, preset, self.org_id, name, list(sources))
-        await self.house.pool.execute(CHOOSE, self.key, self.org_id, preset)
+        await self.context.pool.execute(PRESET, preset, self.org_id, name, list(sources))
+        await self.context.pool.execute(CHOOSE, self.key, self.org_id, preset)
 
     async def items(self) -> dict[tuple[str, str], dict[str, Any]]:
         """Its items, by source and key."""
-        return await items_of(self.house.pool, self.org_id)
+        return await items_of(self.context.pool, self.org_id)
 
     async def limit(self, **limits: float) -> None:
         """Give it limits of its own."""
         sql = "UPDATE organizations SET limits = $2 WHERE id = $1"
-        await self.house.pool.execute(sql, self.org_id, limits)
+        await self.context.pool.execute(sql, self.org_id, limits)
 
 
 async def items_of(pool: Pool, org_id: UUID) -> dict[tuple[str, str], dict[str, Any]]:
@@ -84,16 +84,18 @@ async def items_of(pool: Pool, org_id: UUID) -> dict[tuple[str, str], dict[str, 
 
 
 async def client(
-    house: WorkerContext,
+    context: WorkerContext,
     name: str = "Acme",
     preset: UUID | None = ODDS,
     schedule: Schedule | None = None,
 ) -> Client:
     """An organisation that collects by this schedule; else so seldom that no test meets it."""
-    org_id = await tokens.create_org(house.pool, name, house.clock())
+    org_id = await tokens.create_org(context.pool, name, context.clock())
     key = f"collection:{org_id}"
     policies = Policies(misfire_grace=timedelta(hours=1), timeout=900)
     when = schedule or Schedule.cron("0 3 29 2 *", name=key)
-    await edit.edit(house.pool, DeclaredSchedule(key, "collection", when, policies), house.clock())
-    schedule_id: int = await house.pool.fetchval(CHOOSE, key, org_id, preset)
-    return Client(house, name, org_id, schedule_id)
+    await edit.edit(
+        context.pool, DeclaredSchedule(key, "collection", when, policies), context.clock()
+    )
+    schedule_id: int = await context.pool.fetchval(CHOOSE, key, org_id, preset)
+    return Client(context, name, org_id, schedule_id)

@@ -7,13 +7,13 @@ USUAL = 10_000  # rows that the site is said to have had before
 
 
 async def test_a_collection_whose_source_lost_most_of_its_rows_says_so_and_marks_nothing(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.choose({"source": "betpawa"})
     good = [(await acme.run())["status"] for _ in range(3)]
-    await house.pool.execute("UPDATE run_sources SET records = $1", USUAL)
-    await house.pool.execute(
+    await context.pool.execute("UPDATE run_sources SET records = $1", USUAL)
+    await context.pool.execute(
         "INSERT INTO items (org_id, source, key, content_hash, first_seen, last_seen, changed_at)"
         " VALUES ($1, 'betpawa', 'gone', '', now(), now(), now())",
         acme.org_id,

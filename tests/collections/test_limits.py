@@ -28,9 +28,9 @@ def received(run: dict[str, Any]) -> int:
 
 
 async def test_a_run_over_its_pages_keeps_what_it_has_and_asks_for_none_more(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.limit(max_pages=4)
 
     run = await acme.run()
@@ -41,8 +41,8 @@ async def test_a_run_over_its_pages_keeps_what_it_has_and_asks_for_none_more(
     assert len(await acme.items()) == run["stats"]["inserted"] > 0
 
 
-async def test_a_run_over_its_megabytes_ends_likewise(house: WorkerContext) -> None:
-    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
+async def test_a_run_over_its_megabytes_ends_likewise(context: WorkerContext) -> None:
+    acme, bolt = await harness.client(context, "Acme"), await harness.client(context, "Bolt")
     whole = received(await bolt.run())
     half = round(whole / 2_000_000, 4)
     await acme.limit(max_mb=half)
@@ -56,10 +56,10 @@ async def test_a_run_over_its_megabytes_ends_likewise(house: WorkerContext) -> N
 
 
 async def test_a_run_over_its_minutes_timed_out_by_the_smaller_of_both_limits(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
     standin.fault("/bet9ja", "delay", seconds=60)
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.limit(max_minutes=0.05)
 
     run = await acme.run()
@@ -71,10 +71,10 @@ async def test_a_run_over_its_minutes_timed_out_by_the_smaller_of_both_limits(
 
 
 async def test_a_schedule_with_a_shorter_timeout_than_the_limit_keeps_it(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
     standin.fault("/bet9ja", "delay", seconds=60)
-    acme = await harness.client(house)
+    acme = await harness.client(context)
 
     run = await acme.run(seconds=0.6)
 
@@ -82,9 +82,9 @@ async def test_a_schedule_with_a_shorter_timeout_than_the_limit_keeps_it(
 
 
 async def test_a_preset_with_too_many_sources_asks_nobody(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.limit(max_sources=2)
 
     run = await acme.run()
@@ -95,9 +95,9 @@ async def test_a_preset_with_too_many_sources_asks_nobody(
 
 
 async def test_a_run_too_many_in_a_day_asks_nobody_and_does_not_count_itself(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.choose({"source": "sportybet"})
     await acme.limit(runs_per_day=2)
     for _ in range(2):
@@ -106,7 +106,7 @@ async def test_a_run_too_many_in_a_day_asks_nobody_and_does_not_count_itself(
 
     refused = [await acme.run() for _ in range(2)]
     after = asked(standin)
-    await house.pool.execute(
+    await context.pool.execute(
         "UPDATE runs SET created_at = created_at - $1::interval WHERE status = 'success'",
         timedelta(hours=24),
     )
@@ -119,9 +119,9 @@ async def test_a_run_too_many_in_a_day_asks_nobody_and_does_not_count_itself(
 
 
 async def test_of_runs_that_are_queued_at_once_as_many_run_as_the_day_has_left(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.choose({"source": "sportybet"})
     await acme.limit(runs_per_day=2)
     queued = [await acme.queue() for _ in range(4)]
@@ -131,8 +131,8 @@ async def test_of_runs_that_are_queued_at_once_as_many_run_as_the_day_has_left(
     assert [run["status"] for run in runs] == ["success"] * 2 + ["failure"] * 2
 
 
-async def test_one_organisations_limits_are_not_anothers(house: WorkerContext) -> None:
-    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
+async def test_one_organisations_limits_are_not_anothers(context: WorkerContext) -> None:
+    acme, bolt = await harness.client(context, "Acme"), await harness.client(context, "Bolt")
     await acme.limit(max_pages=1)
 
     first, second = await acme.run(), await bolt.run()
@@ -199,9 +199,9 @@ async def counts(pool: Pool, query: str, org_id: UUID) -> dict[str, int]:
     return dict(row)
 
 
-async def test_what_an_organisation_keeps_is_counted_and_bounded(house: WorkerContext) -> None:
-    acme = await harness.client(house, "Acme")
-    pool = house.pool
+async def test_what_an_organisation_keeps_is_counted_and_bounded(context: WorkerContext) -> None:
+    acme = await harness.client(context, "Acme")
+    pool = context.pool
     await acme.run()
     kept, counted = (
         await counts(pool, USAGE, acme.org_id),

@@ -48,33 +48,33 @@ def settings(dsn: str, redis_url: str, web: Standin, **changes: Any) -> Any:
 async def near(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> AsyncGenerator[WorkerContext]:
-    """A house that may visit loopback, and has a key for secrets."""
+    """A worker context that may request loopback, and has a key for secrets."""
     async with worker_harness.opened(settings(dsn, redis_url, standin), redis) as opened:
         yield opened
 
 
 async def keep(client: Client, text: str, name: str = "wares") -> None:
     """Keep a recipe for the organisation, as its API does."""
-    now = client.house.clock()
-    async with client.house.pool.acquire() as connection:
+    now = client.context.clock()
+    async with client.context.pool.acquire() as connection:
         await org_sources.drop(connection, client.org_id, name, f"recipe:{name}")
         await org_sources.add(connection, client.org_id, OrgRecipe(name, text, 1, now, now))
 
 
 async def confide(client: Client, value: str = SECRET, name: str = "TOKEN") -> None:
     """Keep a secret of the organisation."""
-    house = client.house
+    context = client.context
     secret = (name, SecretStr(value))
     await secrets.put(
-        house.pool, secret_box.from_config(house.config), client.org_id, secret, house.clock()
+        context.pool, secret_box.from_config(context.config), client.org_id, secret, context.clock()
     )
 
 
-async def everything_kept(house: WorkerContext) -> str:
+async def everything_kept(context: WorkerContext) -> str:
     """All that the database holds of runs and pages, as text."""
     told: list[Any] = []
     for table in ("runs", "run_sources", "run_events", "raw_pages", "rejected_records", "items"):
-        told += [dict(row) for row in await house.pool.fetch(f"SELECT * FROM {table}")]  # noqa: S608 - our own tables
+        told += [dict(row) for row in await context.pool.fetch(f"SELECT * FROM {table}")]  # noqa: S608 - our own tables
     return repr(told)
 
 
@@ -192,8 +192,8 @@ async def test_without_a_key_the_source_fails_by_itself_and_names_the_setting(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, shop: Shop
 ) -> None:
     config = settings(dsn, redis_url, standin, secrets_key=None)
-    async with worker_harness.opened(config, redis) as house:
-        acme = await harness.client(house)
+    async with worker_harness.opened(config, redis) as context:
+        acme = await harness.client(context)
         await acme.choose(OWN, {"source": "bet9ja"})
         await keep(acme, wares(url=f"{shop.base}/wares", more=BEARER))
 
@@ -205,9 +205,9 @@ async def test_without_a_key_the_source_fails_by_itself_and_names_the_setting(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0x7f.1", "169.254.169.254"])
 async def test_no_recipe_reaches_a_private_address(
-    house: WorkerContext, shop: Shop, host: str
+    context: WorkerContext, shop: Shop, host: str
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     port = shop.base.rpartition(":")[2]
     await acme.choose(OWN)
     await keep(acme, wares(url=f"http://{host}:{port}/wares"))

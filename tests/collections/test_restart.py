@@ -93,34 +93,34 @@ async def _runs_ended(pool: Pool, one: Client, since: datetime) -> int:
 
 
 async def test_a_worker_that_starts_again_runs_what_is_due_by_itself(
-    house: WorkerContext, worker: Start
+    context: WorkerContext, worker: Start
 ) -> None:
-    acme = await harness.client(house, schedule=Schedule.every(2))
-    begun = house.clock()
+    acme = await harness.client(context, schedule=Schedule.every(2))
+    begun = context.clock()
     first = await worker()
-    await until(lambda: _runs_ended(house.pool, acme, begun), PATIENCE, "a run")
+    await until(lambda: _runs_ended(context.pool, acme, begun), PATIENCE, "a run")
     await _died(first)
 
-    restarted = house.clock()
+    restarted = context.clock()
     await worker()
-    await until(lambda: _runs_ended(house.pool, acme, restarted), PATIENCE, "another run")
+    await until(lambda: _runs_ended(context.pool, acme, restarted), PATIENCE, "another run")
 
-    accounts = await proof.verify(house.pool, datetime.now(UTC))
+    accounts = await proof.verify(context.pool, datetime.now(UTC))
     assert [account for account in accounts if not account.consistent] == []
     assert len(await acme.items()) == 90
 
 
 async def test_a_run_whose_worker_was_killed_is_gone_on_with_and_leaves_the_same_items(
-    house: WorkerContext, worker: Start, standin: Standin
+    context: WorkerContext, worker: Start, standin: Standin
 ) -> None:
-    calm = await harness.client(house, "Calm")
+    calm = await harness.client(context, "Calm")
     await calm.run()
-    acme = await harness.client(house, schedule=Schedule.every(3))
+    acme = await harness.client(context, schedule=Schedule.every(3))
     standin.fault("/bet9ja", "delay", seconds=60, match="GROUPID", times=1)
     first = await worker()
 
     async def half_done() -> Any:
-        return await house.pool.fetchrow(
+        return await context.pool.fetchrow(
             "SELECT execution_id FROM runs WHERE org_id = $1 AND status = 'running'"
             " AND (stats ->> 'pages')::int > 3",
             acme.org_id,
@@ -131,7 +131,7 @@ async def test_a_run_whose_worker_was_killed_is_gone_on_with_and_leaves_the_same
     await worker()
 
     async def ended() -> bool:
-        return (await worker_harness.run_row(house.pool, run_id))["completed_at"] is not None
+        return (await worker_harness.run_row(context.pool, run_id))["completed_at"] is not None
 
     await until(ended, PATIENCE, "the run to end")
     run = await acme.told(run_id)

@@ -1,4 +1,4 @@
-"""A collection's run: through the spine, into the organisation's own items, and nobody else's."""
+"""A collection's run: through the executor, into the items of the organisation only."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -25,9 +25,9 @@ PLATFORMS = {"sportybet", "betpawa", "bet9ja"}
 
 
 async def test_the_odds_preset_ends_in_the_organisations_items(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
 
     run = await acme.run()
 
@@ -38,17 +38,19 @@ async def test_the_odds_preset_ends_in_the_organisations_items(
     assert len(kept) == len(listed) == 90
     assert run["stats"]["records"] == run["stats"]["inserted"] == 90
     assert {row["run_id"] for row in kept.values()} == {run["execution_id"]}
-    assert await house.pool.fetchval("SELECT count(*) FROM odds_events") == 0
+    assert await context.pool.fetchval("SELECT count(*) FROM odds_events") == 0
 
 
-async def test_an_item_says_what_the_record_says_and_prices_are_exact(house: WorkerContext) -> None:
-    acme = await harness.client(house)
+async def test_an_item_says_what_the_record_says_and_prices_are_exact(
+    context: WorkerContext,
+) -> None:
+    acme = await harness.client(context)
     await acme.run()
-    await worker_harness.perform(house)
+    await worker_harness.perform(context)
 
     kept = await acme.items()
-    rows = await house.pool.fetch("SELECT * FROM odds_events")
-    prices = await house.pool.fetch(
+    rows = await context.pool.fetch("SELECT * FROM odds_events")
+    prices = await context.pool.fetch(
         "SELECT e.platform, e.platform_event_id, p.market, p.outcome, p.line, p.price"
         " FROM odds_prices p JOIN odds_events e ON e.id = p.event_id"
     )
@@ -69,11 +71,11 @@ async def test_an_item_says_what_the_record_says_and_prices_are_exact(house: Wor
     }
 
 
-async def test_what_the_house_and_other_organisations_know_of_a_page_is_not_believed(
-    house: WorkerContext,
+async def test_what_the_operator_and_other_organisations_know_of_a_page_is_not_believed(
+    context: WorkerContext,
 ) -> None:
-    await worker_harness.perform(house)
-    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
+    await worker_harness.perform(context)
+    acme, bolt = await harness.client(context, "Acme"), await harness.client(context, "Bolt")
 
     first, second = await acme.run(), await bolt.run()
     again = await acme.run()
@@ -86,9 +88,9 @@ async def test_what_the_house_and_other_organisations_know_of_a_page_is_not_beli
 
 
 async def test_a_second_run_changes_the_items_whose_prices_moved_and_no_others(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.run()
     before = await acme.items()
     standin.advance()
@@ -103,14 +105,14 @@ async def test_a_second_run_changes_the_items_whose_prices_moved_and_no_others(
 
 
 async def test_an_organisations_transaction_sees_its_items_and_no_others(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
-    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
+    acme, bolt = await harness.client(context, "Acme"), await harness.client(context, "Bolt")
     await acme.run()
     await bolt.choose({"source": "bet9ja"})
     await bolt.run()
 
-    async with tenancy.org_transaction(house.pool, bolt.org_id) as connection:
+    async with tenancy.org_transaction(context.pool, bolt.org_id) as connection:
         seen = await connection.fetch("SELECT DISTINCT org_id, source FROM items")
         pages = await connection.fetch("SELECT DISTINCT source FROM raw_pages")
 
@@ -119,16 +121,16 @@ async def test_an_organisations_transaction_sees_its_items_and_no_others(
 
 
 async def test_a_page_is_committed_as_its_organisation_so_that_postgres_guards_the_worker(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
-    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
+    acme, bolt = await harness.client(context, "Acme"), await harness.client(context, "Bolt")
     run_id = await acme.queue()
 
-    source = next(s for s in odds.every_source(house.config) if s.name == "bet9ja")
+    source = next(s for s in odds.every_source(context.config) if s.name == "bet9ja")
     group = OrgItemStorage(odds.GROUP, bolt.org_id, source.name)
     astray = worker_harness.collecting(source, group=group, name="collection")
 
-    await execute(worker_harness.ctx_of(house), astray, str(run_id))
+    await execute(worker_harness.ctx_of(context), astray, str(run_id))
 
     run = await acme.told(run_id)
     assert (run["status"], run["error_type"]) == ("failure", "InsufficientPrivilegeError")
@@ -136,9 +138,9 @@ async def test_a_page_is_committed_as_its_organisation_so_that_postgres_guards_t
 
 
 async def test_one_organisations_failing_source_leaves_its_others_and_other_runs_alone(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
+    acme, bolt = await harness.client(context, "Acme"), await harness.client(context, "Bolt")
     await bolt.choose({"source": "betpawa"})
     standin.fault("/sportybet", "html")
 
@@ -151,12 +153,12 @@ async def test_one_organisations_failing_source_leaves_its_others_and_other_runs
 
 
 async def test_what_no_source_lists_any_more_is_missing_until_it_returns(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.run()
     gone = ("bet9ja", "gone")
-    await house.pool.execute(
+    await context.pool.execute(
         "INSERT INTO items (org_id, source, key, content_hash, first_seen, last_seen, changed_at)"
         " VALUES ($1, $2, $3, '', now(), now(), now())",
         acme.org_id,
@@ -174,9 +176,9 @@ async def test_what_no_source_lists_any_more_is_missing_until_it_returns(
 
 
 async def test_a_listing_in_part_makes_nothing_missing(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.run()
     standin.advance()
     for path in ("/sportybet", "/bet9ja"):
@@ -189,12 +191,12 @@ async def test_a_listing_in_part_makes_nothing_missing(
     assert {source for source, _ in missing} <= {"betpawa"}  # it does not say how many there are
 
 
-async def test_a_run_of_no_organisation_says_how_to_ask_for_one(house: WorkerContext) -> None:
-    ctx = worker_harness.ctx_of(house, arq_id=uuid4().hex)
+async def test_a_run_of_no_organisation_says_how_to_ask_for_one(context: WorkerContext) -> None:
+    ctx = worker_harness.ctx_of(context, arq_id=uuid4().hex)
 
     await execute(ctx, collection)
 
-    row = await house.pool.fetchrow("SELECT * FROM runs")
+    row = await context.pool.fetchrow("SELECT * FROM runs")
     assert row is not None
     assert (row["status"], row["error_type"]) == ("failure", "BadPreset")
     assert "POST /collection/run" in row["error_message"]
@@ -210,9 +212,9 @@ async def test_a_run_of_no_organisation_says_how_to_ask_for_one(house: WorkerCon
     ],
 )
 async def test_a_preset_that_cannot_be_run_fails_the_run_with_a_sentence(
-    house: WorkerContext, preset: str | None, sources: list[dict[str, Any]] | None, told: str
+    context: WorkerContext, preset: str | None, sources: list[dict[str, Any]] | None, told: str
 ) -> None:
-    acme = await harness.client(house, preset=None)
+    acme = await harness.client(context, preset=None)
     if preset is not None:
         await acme.choose(*(sources or ()))
 
@@ -225,11 +227,11 @@ async def test_a_preset_that_cannot_be_run_fails_the_run_with_a_sentence(
 
 
 async def test_a_run_taken_up_again_does_what_its_first_attempt_settled(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     run_id = await acme.queue()
-    await house.pool.execute(
+    await context.pool.execute(
         "UPDATE runs SET params = $2 WHERE execution_id = $1",
         run_id,
         {"preset": "old", "sources": [{"source": "bet9ja"}]},
@@ -243,16 +245,16 @@ async def test_a_run_taken_up_again_does_what_its_first_attempt_settled(
 
 @pytest.mark.parametrize("page", [1, 2, 5])
 async def test_a_run_cut_off_after_any_page_and_taken_up_again_leaves_the_same_items(
-    house: WorkerContext, page: int
+    context: WorkerContext, page: int
 ) -> None:
-    calm, cut = await harness.client(house, "Calm"), await harness.client(house, "Cut")
+    calm, cut = await harness.client(context, "Calm"), await harness.client(context, "Cut")
     whole = await calm.run()
     run_id = await cut.queue()
     doing = asyncio.create_task(cut.run(run_id))
 
     async def far_enough() -> bool:
         pages = "SELECT coalesce((stats ->> 'pages')::int, 0) FROM runs WHERE execution_id = $1"
-        return await house.pool.fetchval(pages, run_id) >= page
+        return await context.pool.fetchval(pages, run_id) >= page
 
     await until(far_enough)
     doing.cancel()
@@ -274,7 +276,7 @@ def said(kept: dict[tuple[str, str], dict[str, Any]]) -> dict[tuple[str, str], A
 async def newsroom(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> AsyncGenerator[WorkerContext]:
-    """A house that AskNews knows, which tracks two entities."""
+    """A worker context that AskNews knows, which tracks two entities."""
     settings: dict[str, Any] = {
         "asknews_api_key": SecretStr("standin-key"),
         "tracked_entities": ("OpenAI", "AMD"),
@@ -289,8 +291,8 @@ async def test_the_operators_asknews_quota_is_not_spent_unless_the_operator_allo
 ) -> None:
     key = SecretStr("standin-key")
     config = config_for(dsn, redis_url, standin, asknews_api_key=key, tracked_entities=("AMD",))
-    async with worker_harness.opened(config, redis) as house:
-        acme = await harness.client(house)
+    async with worker_harness.opened(config, redis) as context:
+        acme = await harness.client(context)
         await acme.choose({"source": "asknews_news"}, {"source": "asknews_stories"})
         run = await acme.run()
 
@@ -300,9 +302,9 @@ async def test_the_operators_asknews_quota_is_not_spent_unless_the_operator_allo
 
 
 async def test_requests_of_an_organisation_are_counted_as_its_own(
-    house: WorkerContext, redis: ArqRedis
+    context: WorkerContext, redis: ArqRedis
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     await acme.choose({"source": "betpawa"})
 
     run = await acme.run()
@@ -341,8 +343,8 @@ async def test_news_and_stories_become_items_and_are_read_on_from_where_the_orga
     assert run["sources"]["asknews_news"]["done"] == ["OpenAI"]
 
 
-async def test_a_source_that_cannot_be_opened_fails_by_itself(house: WorkerContext) -> None:
-    acme = await harness.client(house)
+async def test_a_source_that_cannot_be_opened_fails_by_itself(context: WorkerContext) -> None:
+    acme = await harness.client(context)
     await acme.choose({"source": "asknews_news"}, {"source": "bet9ja"})
 
     run = await acme.run()
@@ -355,9 +357,9 @@ async def test_a_source_that_cannot_be_opened_fails_by_itself(house: WorkerConte
 
 
 async def test_a_collection_leaves_no_key_of_its_own_in_redis(
-    house: WorkerContext, redis: ArqRedis
+    context: WorkerContext, redis: ArqRedis
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
 
     await acme.run()
 

@@ -29,7 +29,7 @@ Working = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
 def surroundings(
     monkeypatch: pytest.MonkeyPatch, dsn: str, redis_url: str, standin: Standin
 ) -> dict[str, str]:
-    """What the settings of a house on the stand-in are, in the environment too."""
+    """The settings of a worker context on the stand-in, in the environment too."""
     found = {
         "DATABASE_URL": dsn,
         "DATABASE_POOL_SIZE": "4",

@@ -50,7 +50,7 @@ def stretch(minute: datetime, ticks: int) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def executing(
-    house: WorkerContext, status: RunStatus = RunStatus.SUCCESS
+    context: WorkerContext, status: RunStatus = RunStatus.SUCCESS
 ) -> AsyncGenerator[Counter[datetime]]:
     """A worker that does every queued run in no time; counts how often each instant was done."""
     done: Counter[datetime] = Counter()
@@ -62,10 +62,10 @@ async def executing(
         run.outcome.status = status
 
     async def work() -> None:
-        ctx, job = worker_harness.ctx_of(house), worker_harness.job_of(count)
+        ctx, job = worker_harness.ctx_of(context), worker_harness.job_of(count)
         while not stop.is_set():
-            await backfill.feed(house.pool, house.redis, house.clock())
-            for row in await house.pool.fetch(QUEUED):
+            await backfill.feed(context.pool, context.redis, context.clock())
+            for row in await context.pool.fetch(QUEUED):
                 await execute(ctx, job, str(row["execution_id"]))
             await asyncio.sleep(0.01)
 
@@ -88,10 +88,10 @@ async def started(
 
 
 async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
-    house: WorkerContext, surroundings: dict[str, str], minute: datetime
+    context: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
     words = (*stretch(minute, 200), "--concurrency", "5")
-    async with executing(house) as done:
+    async with executing(context) as done:
         killed = await started(surroundings, words)
 
         async def some() -> bool:
@@ -104,11 +104,11 @@ async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
         again = await started(surroundings, words)
         printed, _ = await asyncio.wait_for(again.communicate(), 50)
 
-    kept = await house.pool.fetchrow(
+    kept = await context.pool.fetchrow(
         "SELECT count(*) AS runs, count(DISTINCT scheduled_for) AS instants,"
         " count(DISTINCT trigger) AS triggers FROM runs WHERE trigger = 'backfill'"
     )
-    begun = await house.pool.fetchval("SELECT count(*) FROM run_events WHERE event = 'started'")
+    begun = await context.pool.fetchval("SELECT count(*) FROM run_events WHERE event = 'started'")
     assert kept is not None
     assert 40 <= so_far < 200
     assert again.returncode == 0
@@ -118,21 +118,21 @@ async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
 
 
 async def test_interrupted_by_hand_it_says_so_with_130_and_the_workers_go_on(
-    house: WorkerContext, surroundings: dict[str, str], minute: datetime
+    context: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
     process = await started(surroundings, stretch(minute, 3))
 
     async def begun() -> bool:
-        return bool(await house.pool.fetchval("SELECT count(*) FROM backfills"))
+        return bool(await context.pool.fetchval("SELECT count(*) FROM backfills"))
 
     await until(begun, 20, "the backfill")
     process.send_signal(signal.SIGINT)
     code = await asyncio.wait_for(process.wait(), 20)
 
     async def complete() -> bool:
-        return bool(await house.pool.fetchval("SELECT completed_at FROM backfills"))
+        return bool(await context.pool.fetchval("SELECT completed_at FROM backfills"))
 
-    async with executing(house) as done:
+    async with executing(context) as done:
         await until(complete, 20, "the end of the backfill")
 
     assert code == 130
@@ -140,20 +140,20 @@ async def test_interrupted_by_hand_it_says_so_with_130_and_the_workers_go_on(
 
 
 async def test_a_stopped_backfill_adds_no_runs_and_is_continued_by_the_same_request(
-    house: WorkerContext, tell: Tell, tell_json: TellJson, minute: datetime
+    context: WorkerContext, tell: Tell, tell_json: TellJson, minute: datetime
 ) -> None:
-    pool, words = house.pool, stretch(minute, 4)
+    pool, words = context.pool, stretch(minute, 4)
     request = BackfillRequest("scrape", minute - 3 * timedelta(minutes=1), minute, "ada")
-    plan = await backfill.make_plan(pool, request, house.clock())
-    await backfill.start(pool, plan, house.clock())
-    await backfill.feed(pool, house.redis, house.clock())
+    plan = await backfill.make_plan(pool, request, context.clock())
+    await backfill.start(pool, plan, context.clock())
+    await backfill.feed(pool, context.redis, context.clock())
 
     stopped = await tell_json("backfill", *words, "--stop")
     again = await tell("backfill", *words, "--stop")
     await pool.execute("UPDATE runs SET status = 'success'")
-    await backfill.feed(pool, house.redis, house.clock())
+    await backfill.feed(pool, context.redis, context.clock())
     fed = await pool.fetchval("SELECT count(*) FROM runs")
-    async with executing(house):
+    async with executing(context):
         rest = await tell_json("backfill", *words, "--yes")
     (listed,) = await tell_json("backfills")
 
@@ -185,9 +185,9 @@ async def test_the_count_is_shown_and_no_means_nothing_is_queued(
 
 
 async def test_overlapping_stretches_share_their_runs_and_another_name_does_not(
-    house: WorkerContext, tell_json: TellJson, minute: datetime
+    context: WorkerContext, tell_json: TellJson, minute: datetime
 ) -> None:
-    async with executing(house) as done:
+    async with executing(context) as done:
         await tell_json("backfill", *stretch(minute, 5), "--yes")
         await tell_json("backfill", *stretch(minute, 8), "--yes")
         once = Counter(done)
@@ -199,7 +199,7 @@ async def test_overlapping_stretches_share_their_runs_and_another_name_does_not(
 
 
 async def test_only_the_missing_are_run(
-    house: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
+    context: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
 ) -> None:
     await pool.execute(
         "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)"
@@ -207,40 +207,40 @@ async def test_only_the_missing_are_run(
         minute,
     )
 
-    async with executing(house):
+    async with executing(context):
         told = await tell_json("backfill", *stretch(minute, 3), "--yes", "--missing")
 
     assert told["total"] == 2
 
 
 async def test_a_backfill_has_its_concurrency_and_the_list_its_limit(
-    house: WorkerContext, tell_json: TellJson, minute: datetime
+    context: WorkerContext, tell_json: TellJson, minute: datetime
 ) -> None:
-    async with executing(house):
+    async with executing(context):
         await tell_json("backfill", *stretch(minute, 2), "--yes", "--concurrency", "2")
         await tell_json("backfill", *stretch(minute, 3), "--yes", "--name", "second")
 
     listed = await tell_json("backfills", "--limit", "1")
 
-    rows = await house.pool.fetch("SELECT concurrency FROM backfills ORDER BY created_at")
+    rows = await context.pool.fetch("SELECT concurrency FROM backfills ORDER BY created_at")
     assert [row["concurrency"] for row in rows] == [2, 1]
     assert [row["name"] for row in listed] == ["second"]
 
 
 async def test_runs_that_fail_are_told_by_the_exit_code(
-    house: WorkerContext, tell_json: TellJson, minute: datetime
+    context: WorkerContext, tell_json: TellJson, minute: datetime
 ) -> None:
-    async with executing(house, RunStatus.FAILURE):
+    async with executing(context, RunStatus.FAILURE):
         told = await tell_json("backfill", *stretch(minute, 2), "--yes", code=1)
 
     assert told["ended"] == {"failure": 2}
 
 
 async def test_one_run_that_did_not_succeed_among_others_is_exit_code_1(
-    house: WorkerContext, pool: Pool, tell: Tell, minute: datetime
+    context: WorkerContext, pool: Pool, tell: Tell, minute: datetime
 ) -> None:
     words = stretch(minute, 3)
-    async with executing(house):
+    async with executing(context):
         good = await tell("backfill", *words, "--yes")
     await pool.execute(
         "UPDATE runs SET status = 'partial_failure' WHERE scheduled_for = $1", minute
@@ -253,9 +253,9 @@ async def test_one_run_that_did_not_succeed_among_others_is_exit_code_1(
 
 
 async def test_what_has_run_is_counted_and_nothing_to_do_needs_no_answer(
-    house: WorkerContext, pool: Pool, tell: Tell, minute: datetime
+    context: WorkerContext, pool: Pool, tell: Tell, minute: datetime
 ) -> None:
-    async with executing(house):
+    async with executing(context):
         await tell("backfill", *stretch(minute, 2), "--yes")
     begun = await pool.fetchval("SELECT count(*) FROM backfills")
 
@@ -271,7 +271,7 @@ async def test_what_has_run_is_counted_and_nothing_to_do_needs_no_answer(
 
 
 async def test_missing_are_ticks_that_were_skipped_and_those_whose_run_failed(
-    house: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
+    context: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
 ) -> None:
     fates = ("success", "partial_failure", "running", "failure", "lost", "cancelled")
     for number, status in enumerate(fates):
@@ -291,16 +291,16 @@ async def test_missing_are_ticks_that_were_skipped_and_those_whose_run_failed(
         skipped,
     )
 
-    async with executing(house) as done:
+    async with executing(context) as done:
         await tell_json("backfill", *stretch(minute, len(fates) + 1), "--yes", "--missing")
 
     assert sorted(done) == [skipped, *(minute - timedelta(minutes=n) for n in (5, 4, 3))]
 
 
 async def test_the_list_has_the_newest_first_and_counts_what_did_not_succeed(
-    house: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
+    context: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
 ) -> None:
-    async with executing(house):
+    async with executing(context):
         await tell_json("backfill", *stretch(minute, 3), "--yes")
         await tell_json("backfill", *stretch(minute, 2), "--yes", "--name", "second")
     await pool.execute(
@@ -319,21 +319,21 @@ async def test_the_list_has_the_newest_first_and_counts_what_did_not_succeed(
 
 
 async def test_nothing_is_added_while_a_scheduled_run_waits(
-    house: WorkerContext, surroundings: dict[str, str], minute: datetime
+    context: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
     waits = RunRequest(uuid4(), "other", {}, "", 3, 240)
-    await run_rows.request(house.pool, waits, minute - timedelta(seconds=9))
-    await house.pool.execute("UPDATE runs SET trigger = 'scheduled'")
+    await run_rows.request(context.pool, waits, minute - timedelta(seconds=9))
+    await context.pool.execute("UPDATE runs SET trigger = 'scheduled'")
     process = await started(surroundings, stretch(minute, 3))
 
     async def begun() -> bool:
-        return bool(await house.pool.fetchval("SELECT count(*) FROM backfills"))
+        return bool(await context.pool.fetchval("SELECT count(*) FROM backfills"))
 
     await until(begun, 20, "the backfill")
-    await backfill.feed(house.pool, house.redis, house.clock())
-    waiting = await house.pool.fetchval("SELECT count(*) FROM runs WHERE trigger = 'backfill'")
-    await house.pool.execute("UPDATE runs SET status = 'success' WHERE job = 'other'")
-    async with executing(house):
+    await backfill.feed(context.pool, context.redis, context.clock())
+    waiting = await context.pool.fetchval("SELECT count(*) FROM runs WHERE trigger = 'backfill'")
+    await context.pool.execute("UPDATE runs SET status = 'success' WHERE job = 'other'")
+    async with executing(context):
         assert await asyncio.wait_for(process.wait(), 20) == 0
 
     assert waiting == 0
@@ -358,13 +358,13 @@ async def test_what_cannot_be_backfilled_is_refused(
 
 
 async def test_a_backfill_of_a_recipe_says_which_source_it_asks(
-    house: WorkerContext, surroundings: dict[str, str], minute: datetime
+    context: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
     del minute
-    pool = house.pool
+    pool = context.pool
     await pool.execute("UPDATE schedules SET key = 'source:wares', job = 'source'")
     process = await started(surroundings, ("source:wares", "--from", "90s", "--to", "20s"))
-    async with executing(house):
+    async with executing(context):
         await asyncio.wait_for(process.wait(), 30)
 
     asked = await pool.fetch("SELECT params FROM runs WHERE trigger = 'backfill'")

@@ -37,21 +37,21 @@ async def in_queue(redis: ArqRedis) -> set[str]:
 
 async def ended(acme: Client) -> UUID:
     run_id = await acme.queue()
-    await acme.house.pool.execute(
+    await acme.context.pool.execute(
         "UPDATE runs SET status = 'failure', completed_at = now() WHERE execution_id = $1", run_id
     )
     return run_id
 
 
 async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations(
-    house: WorkerContext, redis: ArqRedis, tell: Tell
+    context: WorkerContext, redis: ArqRedis, tell: Tell
 ) -> None:
-    acme = await harness.client(house, schedule=HOURLY)
-    now = house.clock().replace(minute=0, second=0, microsecond=0)
+    acme = await harness.client(context, schedule=HOURLY)
+    now = context.clock().replace(minute=0, second=0, microsecond=0)
     words = ("--from", (now - timedelta(hours=1)).isoformat(), "--to", now.isoformat(), "--yes")
 
     async def lined() -> bool:
-        await backfill.feed(house.pool, redis, house.clock())
+        await backfill.feed(context.pool, redis, context.clock())
         return await org_queue.length(redis) > 0
 
     async def typed() -> Result:
@@ -61,13 +61,15 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
     await until(lined, 20, "the first run in line")
     waiting, queued = await lined_up(redis), await in_queue(redis)
     while not asked.done():
-        await backfill.feed(house.pool, redis, house.clock())
-        for row in await house.pool.fetch("SELECT execution_id FROM runs WHERE status = 'queued'"):
+        await backfill.feed(context.pool, redis, context.clock())
+        for row in await context.pool.fetch(
+            "SELECT execution_id FROM runs WHERE status = 'queued'"
+        ):
             await acme.run(row["execution_id"])
         await asyncio.sleep(0.05)
     result = await asked
 
-    rows = await house.pool.fetch("SELECT * FROM runs ORDER BY scheduled_for")
+    rows = await context.pool.fetch("SELECT * FROM runs ORDER BY scheduled_for")
     assert result.exit_code == 0, result.output
     assert waiting == {f"run:{rows[0]['execution_id']}:1"}
     assert not queued & waiting
@@ -78,14 +80,14 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
 
 
 async def test_a_collections_run_is_asked_for_again_as_its_organisations(
-    house: WorkerContext, redis: ArqRedis, tell_json: TellJson
+    context: WorkerContext, redis: ArqRedis, tell_json: TellJson
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
     old = await ended(acme)
 
     told = await tell_json("retry", str(old))
 
-    row = await house.pool.fetchrow(NEWEST, acme.org_id)
+    row = await context.pool.fetchrow(NEWEST, acme.org_id)
     assert row is not None
     assert told == {
         "execution_id": str(row["execution_id"]),
@@ -99,12 +101,12 @@ async def test_a_collections_run_is_asked_for_again_as_its_organisations(
     assert await in_queue(redis) == set()
 
 
-async def test_it_is_refused_with_the_run_that_is_open(house: WorkerContext, tell: Tell) -> None:
-    acme = await harness.client(house)
+async def test_it_is_refused_with_the_run_that_is_open(context: WorkerContext, tell: Tell) -> None:
+    acme = await harness.client(context)
     old, open_ = await ended(acme), await acme.queue()
 
     result = await tell("retry", str(old))
 
     assert isinstance(result.exception, Conflict)
     assert str(open_) in str(result.exception)
-    assert await house.pool.fetchval("SELECT count(*) FROM runs") == 2
+    assert await context.pool.fetchval("SELECT count(*) FROM runs") == 2

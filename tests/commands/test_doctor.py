@@ -23,7 +23,7 @@ async def found(tell_json: TellJson, code: int = 1) -> dict[str, dict[str, Any]]
     return {one["what"]: one for one in await tell_json("doctor", code=code)}
 
 
-async def test_a_house_with_a_worker_is_well(tell_json: TellJson, working: Working) -> None:
+async def test_a_system_with_a_worker_is_healthy(tell_json: TellJson, working: Working) -> None:
     async with working():
         told = await found(tell_json, code=0)
 

@@ -36,9 +36,9 @@ AWKWARD = 'a "quote", a comma,\na line, a \\ and é'
 
 
 async def test_each_kind_is_written_in_each_format(
-    house: WorkerContext, tell_json: TellJson, tmp_path: Path
+    context: WorkerContext, tell_json: TellJson, tmp_path: Path
 ) -> None:
-    await worker_harness.perform(house)
+    await worker_harness.perform(context)
 
     counts: dict[str, set[int]] = {}
     for kind in ("odds", "changes", "articles", "stories", "items", "runs"):
@@ -48,7 +48,7 @@ async def test_each_kind_is_written_in_each_format(
             assert file.stat().st_size == told["bytes"] or form == "parquet"
             counts.setdefault(kind, set()).add(told["rows"])
 
-    prices = await house.pool.fetchval("SELECT count(*) FROM odds_prices")
+    prices = await context.pool.fetchval("SELECT count(*) FROM odds_prices")
     assert counts["odds"] == counts["changes"] == {prices}
     assert counts["runs"] == {1}
     assert counts["articles"] == counts["stories"] == counts["items"] == {0}
@@ -87,17 +87,17 @@ async def test_awkward_words_come_out_as_they_went_in(tell: Tell, pool: Pool) ->
 
 
 async def test_parquet_keeps_types(
-    house: WorkerContext, tell_json: TellJson, tmp_path: Path
+    context: WorkerContext, tell_json: TellJson, tmp_path: Path
 ) -> None:
     parquet: Any = import_module("pyarrow.parquet")
-    await worker_harness.perform(house)
+    await worker_harness.perform(context)
     file = tmp_path / "odds.parquet"
 
     await tell_json("export", "odds", str(file), "--format", "parquet")
 
     table = parquet.read_table(file)
     row = table.slice(0, 1).to_pylist()[0]
-    price = await house.pool.fetchval(
+    price = await context.pool.fetchval(
         "SELECT price FROM odds_prices p JOIN odds_events e ON e.id = p.event_id"
         " WHERE platform = $1 AND platform_event_id = $2 AND market = $3 AND outcome = $4"
         " AND p.line IS NOT DISTINCT FROM $5",

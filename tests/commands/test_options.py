@@ -227,9 +227,9 @@ async def test_status_prints_the_requests_of_the_month(
 
 
 async def test_jobs_lists_collections_only_if_asked_for(
-    house: WorkerContext, tell_json: TellJson
+    context: WorkerContext, tell_json: TellJson
 ) -> None:
-    acme = await harness.client(house)
+    acme = await harness.client(context)
 
     without = await tell_json("jobs")
     all_of_them = await tell_json("jobs", "--collections")
@@ -284,9 +284,9 @@ async def test_export_to_the_standard_output_is_not_described(tell: Tell, pool: 
 
 
 async def test_replay_reads_only_pages_with_rejected_records_if_asked_for(
-    house: WorkerContext, tell_json: TellJson
+    context: WorkerContext, tell_json: TellJson
 ) -> None:
-    await worker_harness.perform(house)
+    await worker_harness.perform(context)
 
     every = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
     only = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run", "--only-rejected")

@@ -35,13 +35,13 @@ async def test_a_recipe_is_named_by_its_schedule(tell_json: TellJson) -> None:
 
 
 async def test_the_stored_pages_of_a_source_are_parsed_again(
-    house: WorkerContext, tell_json: TellJson
+    context: WorkerContext, tell_json: TellJson
 ) -> None:
-    run_id = await worker_harness.perform(house)
-    stored = await house.pool.fetchval(
+    run_id = await worker_harness.perform(context)
+    stored = await context.pool.fetchval(
         "SELECT count(*) FROM raw_pages WHERE source = 'bet9ja' AND partition IS NOT NULL"
     )
-    rows = await worker_harness.source_rows(house.pool, run_id)
+    rows = await worker_harness.source_rows(context.pool, run_id)
 
     found = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
 
@@ -61,21 +61,21 @@ async def test_what_is_not_there_is_refused_with_what_there_is(tell: Tell) -> No
 
 
 async def test_a_dry_run_writes_nothing_and_a_replay_only_after_a_yes(
-    house: WorkerContext, tell: Tell, tell_json: TellJson
+    context: WorkerContext, tell: Tell, tell_json: TellJson
 ) -> None:
-    await worker_harness.perform(house)
-    await house.pool.execute("UPDATE odds_prices SET price = 999")
-    await house.pool.execute("UPDATE odds_events SET fingerprint = NULL")
+    await worker_harness.perform(context)
+    await context.pool.execute("UPDATE odds_prices SET price = 999")
+    await context.pool.execute("UPDATE odds_events SET fingerprint = NULL")
     wrong = "SELECT count(*) FROM odds_prices p JOIN odds_events e ON e.id = p.event_id"
     wrong += " WHERE price = 999 AND platform = 'bet9ja'"
-    before = await house.pool.fetchval(wrong)
+    before = await context.pool.fetchval(wrong)
 
     dry = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
     await tell("replay", "bet9ja", "--since", "1d", answer="n\n")
-    untouched = await house.pool.fetchval(wrong)
+    untouched = await context.pool.fetchval(wrong)
     done = await tell_json("replay", "bet9ja", "--since", "1d", "--yes")
 
     assert before == untouched > 0
     assert dry["changed"] > 0
     assert (dry["run_id"], done["run_id"] is None) == (None, False)
-    assert await house.pool.fetchval(wrong) == 0
+    assert await context.pool.fetchval(wrong) == 0

@@ -1,4 +1,4 @@
-"""The tests' own front door: the house as it is, but for one moment at which a process ends itself.
+"""arq's settings of the tests: those of production, but at one moment a process ends itself.
 
 `arq tests.crash.settings.Settings`. The first process to reach the moment leaves a marker.
 """
@@ -137,7 +137,7 @@ def before(moment: str, step: Step) -> Step:
 
 
 def hurried(step: Any) -> Any:
-    """The house asks the stand-in as fast as it can: politeness is tested elsewhere."""
+    """The stand-in is requested as fast as possible: politeness is tested elsewhere."""
 
     def opened(
         config: Any, where: Any, redis: Any, sources: dict[str, HostLimits], *others: Any

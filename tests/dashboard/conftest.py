@@ -14,13 +14,13 @@ from tests.dashboard.server import Site
 
 @pytest.fixture
 def scene(pool: Pool, redis: ArqRedis) -> Scene:
-    """An empty house."""
+    """An empty database."""
     return Scene.of(pool, redis)
 
 
 @pytest.fixture
 async def site(dsn: str, redis_url: str, pool: Pool, redis: ArqRedis) -> AsyncGenerator[Site]:
-    """The web of that house, on a port of its own."""
+    """The web process of that database, on a port of its own."""
     del redis  # emptied first
     async with sites.opened(config_for(dsn, redis_url), pool) as opened:
         yield opened

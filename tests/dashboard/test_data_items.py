@@ -151,13 +151,13 @@ async def test_an_organisation_sees_its_own_items_only(site: Site, scene: Scene)
     page = cells(await as_org(site, "/data/items/recipe:shop"))
     chosen = cells(await as_org(site, "/data/items/recipe:shop?org=other"))
     operators = cells(await shown(site, "/data/items/recipe:shop?org=other"))
-    house = cells(await shown(site, "/data/items/recipe:shop"))
+    operator = cells(await shown(site, "/data/items/recipe:shop"))
     await as_org(site, f"/data/item/{theirs}/recipe:shop", 404)
 
     assert [word for word in ("Mine", "Theirs", "House") if word in page] == ["Mine"]
     assert [word for word in ("Mine", "Theirs", "House") if word in chosen] == ["Mine"]
     assert [word for word in ("Mine", "Theirs", "House") if word in operators] == ["Theirs"]
-    assert [word for word in ("Mine", "Theirs", "House") if word in house] == ["House"]
+    assert [word for word in ("Mine", "Theirs", "House") if word in operator] == ["House"]
 
 
 OPERATORS = (

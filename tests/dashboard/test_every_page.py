@@ -90,7 +90,7 @@ async def browser() -> AsyncGenerator[Browser]:
 
 
 async def live(scene: Scene) -> dict[str, str]:
-    """A house with hostile, long and right-to-left texts; the names that paths need."""
+    """A database with hostile, long and right-to-left texts; the names that paths need."""
     paths = await fill(scene)
     mixed: list[Fate] = [*[GOOD] * 40, TickReason.OVERLAP, TickReason.LATE, BAD, BAD, BAD, BAD]
     await scene.job(LONG_JOB, mixed)

@@ -58,7 +58,7 @@ async def open_page(
 
 
 async def play(scene: Scene, state: State) -> None:
-    """Set the house into a state."""
+    """Set the jobs into a state."""
     if state == "empty":
         return
     mixed: list[Fate] = [GOOD] * 30 + [TickReason.OVERLAP] + [RunStatus.PARTIAL_FAILURE]

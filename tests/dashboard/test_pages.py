@@ -1,4 +1,4 @@
-"""What the pages say of a house that is well, ill, resting or half away."""
+"""What the pages say of jobs that are healthy, unhealthy or paused, and when a server is away."""
 
 import re
 from collections.abc import AsyncGenerator
@@ -37,14 +37,14 @@ async def home(site: Site) -> str:
         return unescape((await visitor.get("/")).text)
 
 
-async def test_an_empty_house_says_how_to_begin(site: Site) -> None:
+async def test_an_empty_dashboard_says_how_to_begin(site: Site) -> None:
     page = await home(site)
 
     assert "No jobs registered: no worker has started yet" in page
     assert "arq app.workers.Settings" in page
 
 
-async def test_a_house_that_is_well_says_so(site: Site, scene: Scene) -> None:
+async def test_a_system_that_is_healthy_says_so(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD] * 8)
     await scene.told()

@@ -68,11 +68,11 @@ async def test_only_so_many_runs_of_an_owner_are_kept(
     monkeypatch.setattr(run_log, "BOUNDS", bounds)
     log.configure()
 
-    house = await _say(redis, "poll_news", 2)
+    operator = await _say(redis, "poll_news", 2)
     tenant = await _say(redis, f"collection:{uuid4()}:prices", 5)
     unknown = await _say(redis, None, 5)
 
-    assert await _kept(redis, house) == 2
+    assert await _kept(redis, operator) == 2
     assert await _kept(redis, tenant) == 2
     assert await _kept(redis, unknown) == 2
     assert await _kept(redis, await _say(redis, "poll_news", 5)) == 3
@@ -104,14 +104,14 @@ async def test_what_runs_without_a_job_say_is_bounded_as_it_grows(redis: ArqRedi
 
 async def test_what_a_tenants_runs_say_is_bounded_in_bytes(redis: ArqRedis) -> None:
     log.configure()
-    house = await _say(redis, "poll_news", 1)
+    operator = await _say(redis, "poll_news", 1)
     for _ in range(2):
         org_id = uuid4()
         ids = await _say(redis, f"collection:{org_id}", 15, run_log.MAX_LINES)
         sizes = [await redis.memory_usage(run_log.key(one)) or 0 for one in ids]  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
 
         assert run_log.BOUNDS.tenant[1] / 2 < sum(sizes) <= run_log.BOUNDS.tenant[1]
-    assert await _kept(redis, house) == 1
+    assert await _kept(redis, operator) == 1
 
 
 async def test_a_log_that_nobody_carries_off_stays_small(redis: ArqRedis) -> None:

@@ -159,9 +159,9 @@ async def test_a_recipe_that_is_gone_and_pages_of_others_are_refused(site: Site)
 
 
 async def test_prices_of_a_site_are_compared_with_those_that_are_stored(
-    house: WorkerContext, standin: Standin, site: Site, pool: Pool
+    context: WorkerContext, standin: Standin, site: Site, pool: Pool
 ) -> None:
-    await scraped(house, standin, rounds=1)
+    await scraped(context, standin, rounds=1)
     page_id: int = await pool.fetchval(
         "SELECT min(id) FROM raw_pages WHERE partition IS NOT NULL AND source ="
         " (SELECT min(platform) FROM odds_events)"

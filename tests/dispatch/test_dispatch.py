@@ -1,4 +1,4 @@
-"""Dispatch on a real house: what is due is decided, told, told again, and let in."""
+"""Dispatch: what is due is decided, enqueued, enqueued again, and admitted."""
 
 import asyncio
 from contextlib import suppress
@@ -31,14 +31,14 @@ EACH_MINUTE = Schedule.cron("* * * * *")
 
 
 @pytest.fixture
-async def ctx(house: WorkerContext) -> dict[str, Any]:
+async def ctx(context: WorkerContext) -> dict[str, Any]:
     """A worker's context, in which nobody works: runs stay where they are put."""
-    return worker_harness.ctx_of(house) | {"known_jobs": [COLLECTION_TASK], "slots": 4}
+    return worker_harness.ctx_of(context) | {"known_jobs": [COLLECTION_TASK], "slots": 4}
 
 
-async def due_now(house: WorkerContext, count: int) -> None:
-    minute = house.clock().replace(second=0, microsecond=0)
-    await orgs.found(house.pool, minute - timedelta(minutes=1), [EACH_MINUTE] * count, CALM)
+async def due_now(context: WorkerContext, count: int) -> None:
+    minute = context.clock().replace(second=0, microsecond=0)
+    await orgs.found(context.pool, minute - timedelta(minutes=1), [EACH_MINUTE] * count, CALM)
 
 
 async def statuses(pool: Pool) -> dict[tuple[str, int], int]:
@@ -51,15 +51,15 @@ async def in_arq(redis: ArqRedis) -> int:
 
 
 async def test_all_that_are_due_wait_in_line_and_a_few_are_let_in(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await due_now(house, 1_200)
-    await org_queue.announce_slots(house.redis, house.worker, 4, 60)
+    await due_now(context, 1_200)
+    await org_queue.announce_slots(context.redis, context.worker, 4, 60)
 
     await dispatch(ctx)
 
-    assert await statuses(house.pool) == {("queued", 1): 1_200}
-    assert (await in_arq(house.redis), await org_queue.length(house.redis)) == (4, 1_196)
+    assert await statuses(context.pool) == {("queued", 1): 1_200}
+    assert (await in_arq(context.redis), await org_queue.length(context.redis)) == (4, 1_196)
 
 
 async def test_a_batch_makes_way_for_the_start_of_a_built_in_job(
@@ -76,70 +76,70 @@ async def test_a_batch_makes_way_for_the_start_of_a_built_in_job(
 
 
 async def test_what_a_worker_cannot_do_it_does_not_decide(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await due_now(house, 3)
+    await due_now(context, 3)
 
     await dispatch(ctx | {"known_jobs": ["scrape_all_platforms"]})
 
-    assert await statuses(house.pool) == {}
+    assert await statuses(context.pool) == {}
 
 
 async def test_runs_that_wait_in_line_are_not_told_again(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await due_now(house, 50)
+    await due_now(context, 50)
     await dispatch(ctx)
-    await aged(house.pool)
+    await aged(context.pool)
 
-    await sweep.requeue_lost_org_runs(house)
+    await sweep.requeue_lost_org_runs(context)
 
-    assert await statuses(house.pool) == {("queued", 1): 50}
+    assert await statuses(context.pool) == {("queued", 1): 50}
 
 
 async def test_when_redis_was_emptied_all_are_told_again(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await due_now(house, 2_500)
+    await due_now(context, 2_500)
     await dispatch(ctx)
-    await aged(house.pool)
-    await cast("Any", house.redis).execute_command("FLUSHDB")
+    await aged(context.pool)
+    await cast("Any", context.redis).execute_command("FLUSHDB")
 
     with capture_logs() as logs:
-        await sweep.requeue_lost_org_runs(house)
+        await sweep.requeue_lost_org_runs(context)
 
-    assert await statuses(house.pool) == {("queued", 2): 2_500}
-    assert await org_queue.length(house.redis) == 2_500
+    assert await statuses(context.pool) == {("queued", 2): 2_500}
+    assert await org_queue.length(context.redis) == 2_500
     single = [line for line in logs if line["event"] == "run.requeued"]
     together = [line["count"] for line in logs if line["event"] == "runs.requeued"]
     assert (len(single), together) == (2 * sweep.MAX_LOGGED_RUNS, [2_000, 500])
 
 
 async def test_one_that_was_lost_far_behind_in_line_is_found(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await due_now(house, 300)
+    await due_now(context, 300)
     await dispatch(ctx)
-    await aged(house.pool)
-    last = await house.pool.fetchval(
+    await aged(context.pool)
+    last = await context.pool.fetchval(
         "SELECT execution_id FROM runs ORDER BY queued_at DESC, execution_id DESC LIMIT 1"
     )
-    await cast("Any", house.redis).zrem(org_queue.ORG_QUEUE, f"run:{last}:1")
+    await cast("Any", context.redis).zrem(org_queue.ORG_QUEUE, f"run:{last}:1")
     page = sweep.QueuedRunsPage(sweep.FIRST_PAGE.at, sweep.FIRST_PAGE.run_id, limit=100)
 
     for _ in range(3):
-        assert (await worker_harness.run_row(house.pool, last))["attempt"] == 1
-        page = await sweep.requeue_lost_org_runs(house, None, page, pages=1)
+        assert (await worker_harness.run_row(context.pool, last))["attempt"] == 1
+        page = await sweep.requeue_lost_org_runs(context, None, page, pages=1)
 
-    assert (await worker_harness.run_row(house.pool, last))["attempt"] == 2
-    assert await statuses(house.pool) == {("queued", 1): 299, ("queued", 2): 1}
+    assert (await worker_harness.run_row(context.pool, last))["attempt"] == 2
+    assert await statuses(context.pool) == {("queued", 1): 299, ("queued", 2): 1}
 
 
 async def test_an_unreadable_schedule_is_not_found_again_ahead_of_others(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await due_now(house, 600)
-    await house.pool.execute(
+    await due_now(context, 600)
+    await context.pool.execute(
         """UPDATE schedules SET spec = '{"cron": "rubbish"}', due_at = due_at - interval '1 day'
            WHERE key <> $1""",
         orgs.key(0),
@@ -147,20 +147,20 @@ async def test_an_unreadable_schedule_is_not_found_again_ahead_of_others(
 
     await dispatch(ctx)
 
-    assert await statuses(house.pool) == {("queued", 1): 1}
+    assert await statuses(context.pool) == {("queued", 1): 1}
 
 
 async def test_a_schedule_edited_while_it_is_due_is_decided_by_one_wording_only(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await due_now(house, 1)
-    now = house.clock()
+    await due_now(context, 1)
+    now = context.clock()
     rare = DeclaredSchedule(orgs.key(0), COLLECTION_TASK, Schedule.cron("0 0 1 1 *"), CALM)
 
-    queued = await edit.edit(house.pool, rare, now)
+    queued = await edit.edit(context.pool, rare, now)
     await dispatch(ctx)
 
-    books = await orgs.books(house.pool)
+    books = await orgs.books(context.pool)
     assert len(queued) == 1
     outcomes = [(row["outcome"], row["reason"]) for row in books["ticks"]]
     assert outcomes[0] == ("ran", None)
@@ -175,58 +175,58 @@ async def aged(pool: Pool) -> None:
 
 @pytest.mark.parametrize("count", [0, 3], ids=["a job", "collections"])
 async def test_what_cannot_be_written_for_a_moment_is_decided_by_the_next_dispatch(
-    house: WorkerContext, ctx: dict[str, Any], dsn: str, count: int
+    context: WorkerContext, ctx: dict[str, Any], dsn: str, count: int
 ) -> None:
-    await due_now(house, count)
+    await due_now(context, count)
     if count == 0:
         job = DeclaredSchedule("job", "job", EACH_MINUTE, CALM)
-        await edit.edit(house.pool, job, house.clock() - timedelta(minutes=2))
+        await edit.edit(context.pool, job, context.clock() - timedelta(minutes=2))
     ctx["known_jobs"] = [COLLECTION_TASK, "job"]
-    own, house.control = house.control, await open_pool(dsn, size=1)
+    own, context.control = context.control, await open_pool(dsn, size=1)
     try:
-        await house.control.execute("SET default_transaction_read_only = on")
+        await context.control.execute("SET default_transaction_read_only = on")
         with suppress(*TRANSIENT):
             await dispatch(ctx)
-        undecided = await statuses(house.pool)
-        await house.control.execute("SET default_transaction_read_only = off")
+        undecided = await statuses(context.pool)
+        await context.control.execute("SET default_transaction_read_only = off")
         await dispatch(ctx)
     finally:
-        house.control.terminate()
-        house.control = own
+        context.control.terminate()
+        context.control = own
 
     assert undecided == {}
-    assert await statuses(house.pool) == {("queued", 1): max(count, 1)}
+    assert await statuses(context.pool) == {("queued", 1): max(count, 1)}
 
 
 async def test_a_schedule_that_another_session_holds_does_not_delay_the_others(
-    house: WorkerContext, ctx: dict[str, Any], dsn: str
+    context: WorkerContext, ctx: dict[str, Any], dsn: str
 ) -> None:
-    minute = house.clock().replace(second=0, microsecond=0)
+    minute = context.clock().replace(second=0, microsecond=0)
     for key in ("held", "other"):
         job = DeclaredSchedule(key, "job", EACH_MINUTE, CALM)
-        await edit.edit(house.pool, job, minute - timedelta(minutes=1))
+        await edit.edit(context.pool, job, minute - timedelta(minutes=1))
     ctx |= {"known_jobs": ["job"], "deciding": set[str]()}
-    own, house.control = house.control, await open_pool(dsn, size=3, lock_wait=30)
+    own, context.control = context.control, await open_pool(dsn, size=3, lock_wait=30)
     try:
-        async with house.pool.acquire() as session, session.transaction():
+        async with context.pool.acquire() as session, session.transaction():
             await session.execute("SELECT FROM schedules WHERE key = 'held' FOR UPDATE")
             steps = [lambda: trigger_schedule(ctx, "held", minute), lambda: dispatch(ctx)]
             held_up = [asyncio.create_task(step()) for _ in range(5) for step in steps]
             await until(
                 lambda: (
-                    (house.control.get_size() == 3 and house.control.get_idle_size() == 0)
+                    (context.control.get_size() == 3 and context.control.get_idle_size() == 0)
                     or sum(step.done() for step in held_up) == len(held_up) - 1
                 )
             )
             async with asyncio.timeout(20):
                 await trigger_schedule(ctx, "other", minute)
-            during = await house.pool.fetch(
+            during = await context.pool.fetch(
                 "SELECT DISTINCT key FROM ticks JOIN schedules s ON s.id = schedule_id"
             )
         await asyncio.gather(*held_up)
     finally:
-        house.control.terminate()
-        house.control = own
+        context.control.terminate()
+        context.control = own
 
     assert [row["key"] for row in during] == ["other"]
-    assert await house.pool.fetchval("SELECT count(DISTINCT schedule_id) FROM ticks") == 2
+    assert await context.pool.fetchval("SELECT count(DISTINCT schedule_id) FROM ticks") == 2

@@ -27,123 +27,123 @@ CALM = Policies(misfire_grace=2 * HOUR)
 
 
 @pytest.fixture
-def ctx(house: WorkerContext) -> dict[str, Any]:
+def ctx(context: WorkerContext) -> dict[str, Any]:
     """A worker's context, in which nobody works: runs stay where they are put."""
-    return worker_harness.ctx_of(house) | {"known_jobs": ["job", COLLECTION_TASK], "slots": 4}
+    return worker_harness.ctx_of(context) | {"known_jobs": ["job", COLLECTION_TASK], "slots": 4}
 
 
-async def enqueued(house: WorkerContext) -> set[str]:
+async def enqueued(context: WorkerContext) -> set[str]:
     """The ids of the jobs in arq's queue."""
-    found = await cast("Any", house.redis).zrange(house.redis.default_queue_name, 0, -1)
+    found = await cast("Any", context.redis).zrange(context.redis.default_queue_name, 0, -1)
     return {name.decode() for name in found}
 
 
-async def request(house: WorkerContext, at: datetime) -> UUID:
+async def request(context: WorkerContext, at: datetime) -> UUID:
     """Queue a run of a built-in job in Postgres only."""
     run_id = uuid4()
-    await run_rows.request(house.pool, RunRequest(run_id, "job", {}, "test", 3, 240), at)
+    await run_rows.request(context.pool, RunRequest(run_id, "job", {}, "test", 3, 240), at)
     return run_id
 
 
-async def register(house: WorkerContext, since: datetime) -> None:
+async def register(context: WorkerContext, since: datetime) -> None:
     """A schedule that is due each minute and may be late by hours, from `since` on."""
     schedule = Schedule.every(60, anchor=since, name="scrape")
     declared = DeclaredSchedule("scrape", "job", schedule, CALM)
-    await edit.register(house.pool, [declared], since)
+    await edit.register(context.pool, [declared], since)
 
 
 async def test_it_queues_a_run_again_whose_lease_expired(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    before = house.clock() - MINUTE
-    run_id = await request(house, before)
-    await run_rows.claim(house.pool, run_id, "dead", before, lease=15)
+    before = context.clock() - MINUTE
+    run_id = await request(context, before)
+    await run_rows.claim(context.pool, run_id, "dead", before, lease=15)
 
     await sweep.sweep(ctx)
 
-    assert (await worker_harness.run_row(house.pool, run_id))["status"] == "queued"
-    assert await enqueued(house) == {f"run:{run_id}:2"}
+    assert (await worker_harness.run_row(context.pool, run_id))["status"] == "queued"
+    assert await enqueued(context) == {f"run:{run_id}:2"}
 
 
 async def test_it_queues_a_run_again_that_redis_has_lost(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    run_id = await request(house, house.clock() - MINUTE)
+    run_id = await request(context, context.clock() - MINUTE)
 
     await sweep.sweep(ctx)
 
-    assert await enqueued(house) == {f"run:{run_id}:2"}
+    assert await enqueued(context) == {f"run:{run_id}:2"}
 
 
 async def test_it_looks_for_organisations_runs_from_where_the_last_one_stopped(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
     count = sweep.MAX_PAGES + 2
-    minute = house.clock().replace(second=0, microsecond=0)
-    await orgs.found(house.pool, minute - MINUTE, [Schedule.cron("* * * * *")] * count, CALM)
+    minute = context.clock().replace(second=0, microsecond=0)
+    await orgs.found(context.pool, minute - MINUTE, [Schedule.cron("* * * * *")] * count, CALM)
     await dispatch(ctx)
-    await house.pool.execute("UPDATE runs SET queued_at = queued_at - interval '1 minute'")
-    last = await house.pool.fetchval("SELECT execution_id FROM runs ORDER BY 1 DESC LIMIT 1")
-    await cast("Any", house.redis).zrem(org_queue.ORG_QUEUE, f"run:{last}:1")
+    await context.pool.execute("UPDATE runs SET queued_at = queued_at - interval '1 minute'")
+    last = await context.pool.fetchval("SELECT execution_id FROM runs ORDER BY 1 DESC LIMIT 1")
+    await cast("Any", context.redis).zrem(org_queue.ORG_QUEUE, f"run:{last}:1")
     state, first = dispatch_state(ctx), sweep.FIRST_PAGE
     state.sweep_page = run_rows.QueuedRunsPage(first.at, first.run_id, limit=1)
 
     await sweep.sweep(ctx)
-    assert (await worker_harness.run_row(house.pool, last))["attempt"] == 1
+    assert (await worker_harness.run_row(context.pool, last))["attempt"] == 1
     await sweep.sweep(ctx)
 
-    assert (await worker_harness.run_row(house.pool, last))["attempt"] == 2
+    assert (await worker_harness.run_row(context.pool, last))["attempt"] == 2
 
 
 async def test_it_ends_a_pause_and_enqueues_the_runs_that_were_due_since(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    begun = house.clock() - timedelta(minutes=5.5)
-    await register(house, begun)
+    begun = context.clock() - timedelta(minutes=5.5)
+    await register(context, begun)
     until = begun + 3 * MINUTE
-    await edit.pause(house.pool, "scrape", begun, by="ada", note="a rest", until=until)
+    await edit.pause(context.pool, "scrape", begun, by="ada", note="a rest", until=until)
 
     await sweep.sweep(ctx)
 
-    row = await house.pool.fetchrow("SELECT * FROM schedules WHERE key = 'scrape'")
-    runs = await house.pool.fetch("SELECT execution_id, attempt FROM runs")
+    row = await context.pool.fetchrow("SELECT * FROM schedules WHERE key = 'scrape'")
+    runs = await context.pool.fetch("SELECT execution_id, attempt FROM runs")
     assert row is not None
     assert row["paused_at"] is None
     assert runs
-    assert await enqueued(house) == {f"run:{run_id}:1" for run_id, _ in runs}
+    assert await enqueued(context) == {f"run:{run_id}:1" for run_id, _ in runs}
 
 
 async def test_it_decides_a_tick_whose_trigger_did_not_fire(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await register(house, house.clock() - 1.5 * MINUTE)
+    await register(context, context.clock() - 1.5 * MINUTE)
 
     await sweep.sweep(ctx)
 
-    assert [row[0] for row in await house.pool.fetch("SELECT outcome FROM ticks")] == ["ran"]
-    assert len(await enqueued(house)) == 1
+    assert [row[0] for row in await context.pool.fetch("SELECT outcome FROM ticks")] == ["ran"]
+    assert len(await enqueued(context)) == 1
 
 
 async def test_a_dispatch_leaves_a_tick_to_its_trigger_for_a_second(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await register(house, house.clock())
-    due = await house.pool.fetchval("SELECT due_at FROM schedules")
+    await register(context, context.clock())
+    due = await context.pool.fetchval("SELECT due_at FROM schedules")
 
-    house.clock.skew += due - house.clock() + timedelta(milliseconds=50)
+    context.clock.skew += due - context.clock() + timedelta(milliseconds=50)
     await dispatch(ctx)
-    early = await house.pool.fetchval("SELECT count(*) FROM ticks")
-    house.clock.skew += due - house.clock() + timedelta(seconds=1.05)
+    early = await context.pool.fetchval("SELECT count(*) FROM ticks")
+    context.clock.skew += due - context.clock() + timedelta(seconds=1.05)
     await dispatch(ctx)
 
-    assert (early, await house.pool.fetchval("SELECT count(*) FROM ticks")) == (0, 1)
+    assert (early, await context.pool.fetchval("SELECT count(*) FROM ticks")) == (0, 1)
 
 
 async def test_a_schedule_that_cannot_be_read_is_tried_once_a_minute(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await register(house, house.clock() - 2 * MINUTE)
-    await house.pool.execute("""UPDATE schedules SET spec = '{"cron": "rubbish"}'""")
+    await register(context, context.clock() - 2 * MINUTE)
+    await context.pool.execute("""UPDATE schedules SET spec = '{"cron": "rubbish"}'""")
 
     with capture_logs() as logs:
         await dispatch(ctx)
@@ -155,17 +155,17 @@ async def test_a_schedule_that_cannot_be_read_is_tried_once_a_minute(
 
 
 async def test_organisations_schedules_are_decided_by_one_dispatch_at_a_time(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    hour = house.clock().replace(minute=0, second=0, microsecond=0)
-    await orgs.found(house.pool, hour - HOUR, [Schedule.cron("0 * * * *")], CALM)
+    hour = context.clock().replace(minute=0, second=0, microsecond=0)
+    await orgs.found(context.pool, hour - HOUR, [Schedule.cron("0 * * * *")], CALM)
     state = dispatch_state(ctx)
 
     state.busy = True
     await dispatch(ctx)
-    meanwhile = await house.pool.fetchval("SELECT count(*) FROM ticks")
+    meanwhile = await context.pool.fetchval("SELECT count(*) FROM ticks")
     state.busy = False
     await dispatch(ctx)
 
     assert (meanwhile, state.busy) == (0, False)
-    assert await house.pool.fetchval("SELECT count(*) FROM ticks") == 1
+    assert await context.pool.fetchval("SELECT count(*) FROM ticks") == 1

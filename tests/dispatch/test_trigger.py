@@ -21,65 +21,65 @@ KEY = "scrape"
 
 
 @pytest.fixture
-def ctx(house: WorkerContext) -> dict[str, Any]:
-    return worker_harness.ctx_of(house)
+def ctx(context: WorkerContext) -> dict[str, Any]:
+    return worker_harness.ctx_of(context)
 
 
-async def register(house: WorkerContext, *, enabled: bool = True) -> datetime:
+async def register(context: WorkerContext, *, enabled: bool = True) -> datetime:
     """A schedule that is due each minute; returns its first tick."""
-    now = house.clock()
+    now = context.clock()
     schedule = Schedule.every(60, anchor=now, name=KEY)
     declared = DeclaredSchedule(KEY, "job", schedule, Policies(), enabled=enabled)
-    await edit.register(house.pool, [declared], now)
+    await edit.register(context.pool, [declared], now)
     return schedule.next(now)
 
 
-async def outcomes(house: WorkerContext) -> list[str]:
-    return [row[0] for row in await house.pool.fetch("SELECT outcome FROM ticks")]
+async def outcomes(context: WorkerContext) -> list[str]:
+    return [row[0] for row in await context.pool.fetch("SELECT outcome FROM ticks")]
 
 
 async def test_a_trigger_that_is_a_little_early_waits_for_its_tick(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    tick = await register(house)
-    house.clock.skew += tick - house.clock() - timedelta(seconds=1)
+    tick = await register(context)
+    context.clock.skew += tick - context.clock() - timedelta(seconds=1)
 
     await trigger_schedule(ctx, KEY, tick)
 
-    assert house.clock() >= tick
-    assert await outcomes(house) == ["ran"]
+    assert context.clock() >= tick
+    assert await outcomes(context) == ["ran"]
 
 
 async def test_a_trigger_that_is_minutes_early_neither_waits_nor_decides(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    tick = await register(house)
-    house.clock.skew -= timedelta(minutes=5)
+    tick = await register(context)
+    context.clock.skew -= timedelta(minutes=5)
 
     await trigger_schedule(ctx, KEY, tick)
 
-    assert house.clock() < tick
-    assert await outcomes(house) == []
+    assert context.clock() < tick
+    assert await outcomes(context) == []
 
 
 async def test_a_schedule_whose_tick_does_not_run_is_published(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    tick = await register(house, enabled=False)
-    house.clock.skew += tick - house.clock()
+    tick = await register(context, enabled=False)
+    context.clock.skew += tick - context.clock()
 
     await trigger_schedule(ctx, KEY, tick)
 
-    assert await outcomes(house) == ["skipped"]
-    assert list(await read_jobs(house.redis)) == [KEY]
+    assert await outcomes(context) == ["skipped"]
+    assert list(await read_jobs(context.redis)) == [KEY]
 
 
 async def test_a_trigger_of_a_schedule_that_cannot_be_read_logs_which_one(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    tick = await register(house)
-    await house.pool.execute("""UPDATE schedules SET spec = '{"cron": "rubbish"}'""")
-    house.clock.skew += tick - house.clock()
+    tick = await register(context)
+    await context.pool.execute("""UPDATE schedules SET spec = '{"cron": "rubbish"}'""")
+    context.clock.skew += tick - context.clock()
 
     with capture_logs() as logs:
         await trigger_schedule(ctx, KEY, tick)

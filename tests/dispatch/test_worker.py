@@ -34,7 +34,7 @@ MINUTE = timedelta(minutes=1)
 class Shop:
     """What the worker's jobs have seen."""
 
-    house: WorkerContext
+    context: WorkerContext
     ctx: dict[str, Any]
     seconds: float = 0.02
     now: int = 0
@@ -58,10 +58,10 @@ class Shop:
 
     async def in_line(self, count: int) -> None:
         """So many organisations' runs, decided and in line."""
-        minute = self.house.clock().replace(second=0, microsecond=0)
+        minute = self.context.clock().replace(second=0, microsecond=0)
         every = [Schedule.cron("* * * * *")] * count
         await orgs.found(
-            self.house.pool, minute - MINUTE, every, Policies(misfire_grace=timedelta(hours=1))
+            self.context.pool, minute - MINUTE, every, Policies(misfire_grace=timedelta(hours=1))
         )
         await dispatch(self.ctx)
 
@@ -89,11 +89,11 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(house: WorkerContext) -> Shop:
-    ctx = worker_harness.ctx_of(house) | {"known_jobs": [COLLECTION_TASK], "slots": SLOTS}
+async def shop(context: WorkerContext) -> Shop:
+    ctx = worker_harness.ctx_of(context) | {"known_jobs": [COLLECTION_TASK], "slots": SLOTS}
     ctx.pop("job_id", None)
-    await org_queue.announce_slots(house.redis, house.worker, SLOTS, 60)
-    return Shop(house, ctx)
+    await org_queue.announce_slots(context.redis, context.worker, SLOTS, 60)
+    return Shop(context, ctx)
 
 
 async def test_every_run_in_line_is_done_once_and_no_more_at_once_than_there_are_slots(
@@ -115,7 +115,7 @@ async def test_a_built_in_job_does_not_wait_behind_thousands(shop: Shop, redis_u
     async with shop.working(redis_url):
         await until(lambda: _many(shop, SLOTS), what="the first runs")
         asked = time.monotonic()
-        await enqueue(shop.house.redis, "built_in")
+        await enqueue(shop.context.redis, "built_in")
         await until(lambda: _started(shop), what="the built-in job")
 
     assert shop.started[0] - asked < 0.5

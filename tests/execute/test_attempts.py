@@ -15,11 +15,11 @@ from workers.execute import execute
 from workers.odds import scrape_all_platforms
 
 
-async def held_up(house: WorkerContext, standin: Standin, seconds: float) -> str:
+async def held_up(context: WorkerContext, standin: Standin, seconds: float) -> str:
     """A run by hand is queued and one competition of Bet9ja will answer late, once; its key."""
-    calm = await source_rows(house.pool, await perform(house))
+    calm = await source_rows(context.pool, await perform(context))
     group = str(calm["bet9ja"]["done"][-1])
-    await house.pool.execute("TRUNCATE odds_events, runs, page_validators CASCADE")
+    await context.pool.execute("TRUNCATE odds_events, runs, page_validators CASCADE")
     standin.fault("/bet9ja", "delay", match=group, seconds=seconds, times=1)
     return group
 
@@ -37,75 +37,75 @@ def asked(standin: Standin) -> dict[str, int]:
 
 
 async def test_a_run_handed_over_goes_on_where_it_was(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    group = await held_up(house, standin, 60)
-    first = asyncio.create_task(perform(house))
-    await until(lambda: all_but(house.pool, group), what="all partitions but one")
+    group = await held_up(context, standin, 60)
+    first = asyncio.create_task(perform(context))
+    await until(lambda: all_but(context.pool, group), what="all partitions but one")
     first.cancel()
     run_id = await first
     before = asked(standin)
 
-    await perform(house, run_id)
+    await perform(context, run_id)
 
     after = asked(standin)
     assert after["bet9ja"] - before["bet9ja"] == 2, "the catalogue and what was missing"
     assert after["sportybet"] == before["sportybet"]
     assert after["betpawa"] == before["betpawa"]
-    await equals_a_calm_run(house, run_id)
-    row = await run_row(house.pool, run_id)
+    await equals_a_calm_run(context, run_id)
+    row = await run_row(context.pool, run_id)
     assert (row["status"], row["attempt"], row["losses"]) == ("success", 2, 0)
 
 
 async def test_a_worker_that_comes_back_from_the_dead_changes_nothing(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    group = await held_up(house, standin, 0.8)
-    first = asyncio.create_task(perform(house))
-    await until(lambda: all_but(house.pool, group), what="all partitions but one")
+    group = await held_up(context, standin, 0.8)
+    first = asyncio.create_task(perform(context))
+    await until(lambda: all_but(context.pool, group), what="all partitions but one")
 
-    later = house.clock().replace(year=2100)
-    (again,), _ = await run_rows.requeue_expired(house.pool, later)
+    later = context.clock().replace(year=2100)
+    (again,), _ = await run_rows.requeue_expired(context.pool, later)
 
-    await perform(house, again.run_id)
-    written = await stored(house.pool)
-    ended = await run_row(house.pool, again.run_id)
+    await perform(context, again.run_id)
+    written = await stored(context.pool)
+    ended = await run_row(context.pool, again.run_id)
     await first
 
-    assert await stored(house.pool) == written
-    assert await run_row(house.pool, again.run_id) == ended
+    assert await stored(context.pool) == written
+    assert await run_row(context.pool, again.run_id) == ended
     assert (ended["status"], ended["attempt"], ended["losses"]) == ("success", 2, 1)
-    await equals_a_calm_run(house, again.run_id)
+    await equals_a_calm_run(context, again.run_id)
 
 
 async def test_a_run_cancelled_by_hand_stops_and_keeps_what_it_stored(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
 
-    group = await held_up(house, standin, 60)
-    leases = worker_harness.leases_of(house)
-    ctx = worker_harness.ctx_of(house, leases=leases)
+    group = await held_up(context, standin, 60)
+    leases = worker_harness.leases_of(context)
+    ctx = worker_harness.ctx_of(context, leases=leases)
     task = asyncio.create_task(execute(ctx, scrape_all_platforms))
-    await until(lambda: all_but(house.pool, group), what="all partitions but one")
+    await until(lambda: all_but(context.pool, group), what="all partitions but one")
     ((run_id, _),) = leases.held
 
-    await run_rows.cancel_open(house.pool, [run_id], house.clock(), by="ada")
+    await run_rows.cancel_open(context.pool, [run_id], context.clock(), by="ada")
     await leases.renew()
     await task
 
-    row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
+    row, rows = await run_row(context.pool, run_id), await source_rows(context.pool, run_id)
     assert (row["status"], row["error_message"]) == ("cancelled", "ada")
     assert rows["bet9ja"]["status"] == "cancelled"
-    assert (await events_of(house.pool))["sportybet"] == 30
+    assert (await events_of(context.pool))["sportybet"] == 30
 
 
-async def equals_a_calm_run(house: WorkerContext, run_id: UUID) -> None:
+async def equals_a_calm_run(context: WorkerContext, run_id: UUID) -> None:
     """Its numbers are those of a run over the same world that nothing befell."""
-    mine = await run_row(house.pool, run_id)
-    rows = await source_rows(house.pool, run_id)
-    calm_id = await perform(house)
-    calm = (await run_row(house.pool, calm_id))["stats"]
-    calm_rows = await source_rows(house.pool, calm_id)
+    mine = await run_row(context.pool, run_id)
+    rows = await source_rows(context.pool, run_id)
+    calm_id = await perform(context)
+    calm = (await run_row(context.pool, calm_id))["stats"]
+    calm_rows = await source_rows(context.pool, calm_id)
 
     assert calm["changed"] == calm["inserted"] == 0
     assert calm["pages_unchanged"] == calm["pages"]

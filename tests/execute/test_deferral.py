@@ -29,11 +29,11 @@ NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
 async def apart(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> AsyncGenerator[WorkerContext]:
-    """A house to which Bet9ja is a host of its own, although one stand-in plays all sites."""
+    """A worker context to which Bet9ja is a host of its own: one stand-in plays all sites."""
     url = standin.bet9ja_url.replace("127.0.0.1", "localhost")
     config = config_for(dsn, redis_url, standin, bet9ja_url=url)
-    async with worker_harness.opened(config, redis) as house:
-        yield house
+    async with worker_harness.opened(config, redis) as context:
+        yield context
 
 
 def claimed(**changes: Any) -> ClaimedRun:
@@ -84,22 +84,22 @@ def test_a_run_that_may_not_wait_ends_as_it_stands(
     assert decide_deferral(run, NOW, late(**waits)) is None
 
 
-async def events(house: WorkerContext, run_id: UUID) -> list[tuple[str, int]]:
-    rows = await house.pool.fetch(
+async def events(context: WorkerContext, run_id: UUID) -> list[tuple[str, int]]:
+    rows = await context.pool.fetch(
         "SELECT event, attempt FROM run_events WHERE execution_id = $1 ORDER BY id", run_id
     )
     return [(row["event"], row["attempt"]) for row in rows]
 
 
-async def rested(house: WorkerContext, redis: ArqRedis) -> None:
+async def rested(context: WorkerContext, redis: ArqRedis) -> None:
     """The time of the deferral passes: for the site's host, and for the run."""
     keys = [key async for key in redis.scan_iter("rollcall:limit:*")]  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - redis-py has no types here
     await redis.delete(*keys)  # pyright: ignore[reportUnknownArgumentType] - as above
     fresh = RedisLimiter(redis)
-    for window in house.fetchers.values():
+    for window in context.fetchers.values():
         assert isinstance(window, Fetcher)
         window.limiter = fresh
-    await house.pool.execute("UPDATE runs SET not_before = now() - interval '1 minute'")
+    await context.pool.execute("UPDATE runs SET not_before = now() - interval '1 minute'")
 
 
 async def test_a_run_whose_site_asks_for_a_pause_is_queued_until_then(
@@ -151,7 +151,7 @@ async def test_a_deferred_run_goes_on_where_it_stopped_and_asks_nobody_twice(
 
 
 async def test_a_failed_run_is_repeated_for_the_sources_that_did_not_succeed(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
     async def collect(run: Run) -> None:
         await run.collect(odds.GROUP.every_source(run.config))
@@ -159,16 +159,16 @@ async def test_a_failed_run_is_repeated_for_the_sources_that_did_not_succeed(
     options = JobOptions(name="odds", group=odds.GROUP, retries=1, backoff=1)
     job = declare_job(collect, options)
     standin.fault("/sportybet", "status", status=404)
-    run_id = await worker_harness.perform(house, job=job)
-    before = await worker_harness.source_rows(house.pool, run_id)
+    run_id = await worker_harness.perform(context, job=job)
+    before = await worker_harness.source_rows(context.pool, run_id)
     standin.clear_faults()
     standin.fault("/bet9ja", "status", status=404)
-    await house.pool.execute("UPDATE runs SET not_before = now() - interval '1 minute'")
+    await context.pool.execute("UPDATE runs SET not_before = now() - interval '1 minute'")
 
-    await worker_harness.perform(house, run_id, job=job)
+    await worker_harness.perform(context, run_id, job=job)
 
-    row = await worker_harness.run_row(house.pool, run_id)
-    sources = await worker_harness.source_rows(house.pool, run_id)
+    row = await worker_harness.run_row(context.pool, run_id)
+    sources = await worker_harness.source_rows(context.pool, run_id)
     assert (row["attempt"], row["status"], row["error_message"]) == (2, "success", None)
     assert sources["bet9ja"] == before["bet9ja"]
     assert row["stats"]["events_scraped"] == sum(s["records"] for s in sources.values()) == 90

@@ -18,81 +18,81 @@ from workers.execute import execute
 from workers.isolation import Isolation
 
 
-def where(house: WorkerContext) -> ServerUrls:
-    assert house.config.database_url is not None
-    assert house.config.redis_url is not None
+def where(context: WorkerContext) -> ServerUrls:
+    assert context.config.database_url is not None
+    assert context.config.redis_url is not None
     return ServerUrls(
-        house.config.database_url.get_secret_value(), house.config.redis_url.get_secret_value()
+        context.config.database_url.get_secret_value(), context.config.redis_url.get_secret_value()
     )
 
 
-async def suspect(house: WorkerContext) -> UUID:
+async def suspect(context: WorkerContext) -> UUID:
     """Queue a run whose worker has died."""
     run_id = uuid4()
     params = {"platforms": ["bet9ja"]}
     request = RunRequest(run_id, odds.scrape_all_platforms.name, params, "test", 3, 60)
-    await run_rows.request(house.pool, request, house.clock())
-    await house.pool.execute("UPDATE runs SET suspicions = 1")
+    await run_rows.request(context.pool, request, context.clock())
+    await context.pool.execute("UPDATE runs SET suspicions = 1")
     return run_id
 
 
-async def perform(house: WorkerContext, run_id: UUID, isolation: Isolation) -> None:
-    ctx = {**ctx_of(house, arq_id=f"run:{run_id}:1"), "isolate": isolation}
+async def perform(context: WorkerContext, run_id: UUID, isolation: Isolation) -> None:
+    ctx = {**ctx_of(context, arq_id=f"run:{run_id}:1"), "isolate": isolation}
     await execute(ctx, odds.scrape_all_platforms, str(run_id))
 
 
 async def test_a_suspect_is_executed_by_another_process(
-    house: WorkerContext, standin: Standin, monkeypatch: pytest.MonkeyPatch
+    context: WorkerContext, standin: Standin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BET9JA_URL", standin.bet9ja_url)
-    run_id = await suspect(house)
+    run_id = await suspect(context)
 
-    await perform(house, run_id, Isolation(where(house)))
+    await perform(context, run_id, Isolation(where(context)))
 
-    row = await run_row(house.pool, run_id)
+    row = await run_row(context.pool, run_id)
     assert (row["status"], row["error_message"]) == ("success", None)
     assert row["stats"]["events_scraped"] > 0
-    assert row["worker"] != house.worker
+    assert row["worker"] != context.worker
 
 
 async def test_a_suspect_that_kills_its_process_three_times_rests_with_the_reason(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
-    run_id = await suspect(house)
-    isolation = Isolation(where(house), module="tests.execute.poison")
+    run_id = await suspect(context)
+    isolation = Isolation(where(context), module="tests.execute.poison")
 
     async def lost() -> bool:
-        await sweep.requeue_expired(house)
-        return (await run_row(house.pool, run_id))["status"] != "running"
+        await sweep.requeue_expired(context)
+        return (await run_row(context.pool, run_id))["status"] != "running"
 
     with capture_logs() as logs:
         for _ in range(2):
-            await perform(house, run_id, isolation)
+            await perform(context, run_id, isolation)
             await until(lost)
 
-    row = await run_row(house.pool, run_id)
+    row = await run_row(context.pool, run_id)
     killed = [line for line in logs if line["event"] == "run.killed_its_process"]
     assert [line["exit_code"] for line in killed] == [-9, -9]
     assert (row["status"], row["losses"]) == ("lost", 2)
     assert "3 processes died while they executed this run" in row["error_message"]
-    assert await are_queued(house.redis, [f"run:{run_id}:2"]) == [True]
+    assert await are_queued(context.redis, [f"run:{run_id}:2"]) == [True]
 
 
 async def test_a_worker_that_stops_has_the_run_handed_back(
-    house: WorkerContext, standin: Standin, monkeypatch: pytest.MonkeyPatch
+    context: WorkerContext, standin: Standin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BET9JA_URL", standin.bet9ja_url)
     standin.fault("/bet9ja", "delay", seconds=30)
-    run_id = await suspect(house)
-    task = asyncio.create_task(perform(house, run_id, Isolation(where(house))))
+    run_id = await suspect(context)
+    task = asyncio.create_task(perform(context, run_id, Isolation(where(context))))
 
     async def running() -> bool:
-        return (await run_row(house.pool, run_id))["status"] == "running"
+        return (await run_row(context.pool, run_id))["status"] == "running"
 
     await until(running, 30)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    row = await run_row(house.pool, run_id)
+    row = await run_row(context.pool, run_id)
     assert (row["status"], row["losses"], row["attempt"]) == ("queued", 0, 2)

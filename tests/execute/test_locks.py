@@ -17,20 +17,20 @@ from workers.odds import scrape_all_platforms
 
 
 @asynccontextmanager
-async def locked(house: WorkerContext, statement: str) -> AsyncGenerator[None]:
+async def locked(context: WorkerContext, statement: str) -> AsyncGenerator[None]:
     """Another session holds what the statement locks."""
-    async with house.pool.acquire() as connection, connection.transaction():
+    async with context.pool.acquire() as connection, connection.transaction():
         await connection.execute(statement)
         yield
 
 
 async def test_leases_and_heartbeats_go_on_while_all_work_waits_for_a_lock(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
-    await perform(house)
-    leases = worker_harness.leases_of(house)
-    ctx = worker_harness.ctx_of(house, leases=leases)
-    async with locked(house, "LOCK TABLE run_sources IN ACCESS EXCLUSIVE MODE"):
+    await perform(context)
+    leases = worker_harness.leases_of(context)
+    ctx = worker_harness.ctx_of(context, leases=leases)
+    async with locked(context, "LOCK TABLE run_sources IN ACCESS EXCLUSIVE MODE"):
         work = asyncio.create_task(execute(ctx, scrape_all_platforms))
 
         async def holds() -> bool:
@@ -38,29 +38,29 @@ async def test_leases_and_heartbeats_go_on_while_all_work_waits_for_a_lock(
 
         await until(holds)
         blocked = [
-            asyncio.create_task(house.pool.fetch("SELECT FROM run_sources")) for _ in range(20)
+            asyncio.create_task(context.pool.fetch("SELECT FROM run_sources")) for _ in range(20)
         ]
         async with asyncio.timeout(2):
             await leases.renew()
-            await house.heartbeat.beat()
+            await context.heartbeat.beat()
         assert leases.held
     await work
     await asyncio.gather(*blocked)
 
-    assert (await run_row(house.pool, await perform(house)))["status"] == "success"
+    assert (await run_row(context.pool, await perform(context)))["status"] == "success"
 
 
-async def test_a_run_waits_for_a_lock_and_says_so(house: WorkerContext, dsn: str) -> None:
-    await perform(house)
+async def test_a_run_waits_for_a_lock_and_says_so(context: WorkerContext, dsn: str) -> None:
+    await perform(context)
     impatient = await open_pool(dsn, size=4, lock_wait=0.1)
-    own, house.pool = house.pool, impatient
+    own, context.pool = context.pool, impatient
     try:
-        await house.pool.execute("TRUNCATE page_validators")
-        await house.pool.execute("UPDATE odds_events SET fingerprint = NULL")
+        await context.pool.execute("TRUNCATE page_validators")
+        await context.pool.execute("UPDATE odds_events SET fingerprint = NULL")
         async with own.acquire() as other, other.transaction():
             await other.execute("LOCK TABLE odds_events IN SHARE MODE")
             with capture_logs() as logs:
-                work = asyncio.create_task(perform(house))
+                work = asyncio.create_task(perform(context))
 
                 async def said() -> bool:
                     return any(entry["event"] == "postgres.locked" for entry in logs)
@@ -68,18 +68,18 @@ async def test_a_run_waits_for_a_lock_and_says_so(house: WorkerContext, dsn: str
                 await until(said, 20)
         run_id = await work
     finally:
-        house.pool = own
+        context.pool = own
         impatient.terminate()
 
-    assert (await run_row(house.pool, run_id))["status"] == "success"
+    assert (await run_row(context.pool, run_id))["status"] == "success"
 
 
 async def test_a_run_whose_row_is_locked_is_not_lost_and_the_others_are_renewed(
-    house: WorkerContext, dsn: str
+    context: WorkerContext, dsn: str
 ) -> None:
-    leases = worker_harness.leases_of(house)
+    leases = worker_harness.leases_of(context)
     leases.pool = await open_pool(dsn, size=2, lock_wait=0.1)
-    rows = await house.pool.fetch(
+    rows = await context.pool.fetch(
         "INSERT INTO runs (execution_id, job, trigger, params, status, attempt, losses,"
         " max_attempts, timeout_seconds, lease_epoch, lease_expires_at, queued_at, stats)"
         " SELECT gen_random_uuid(), 'j', 'manual', '{}', 'running', 1, 0, 3, 60, 1, now(), now(),"
@@ -89,7 +89,7 @@ async def test_a_run_whose_row_is_locked_is_not_lost_and_the_others_are_renewed(
     task = asyncio.create_task(asyncio.sleep(30))
     leases.held = {first: task, second: task}
     try:
-        async with house.pool.acquire() as other, other.transaction():
+        async with context.pool.acquire() as other, other.transaction():
             await other.execute("SELECT FROM runs WHERE execution_id = $1 FOR UPDATE", first[0])
             await leases.renew()
     finally:
@@ -97,15 +97,15 @@ async def test_a_run_whose_row_is_locked_is_not_lost_and_the_others_are_renewed(
         leases.pool.terminate()
 
     renewed = "SELECT execution_id FROM runs WHERE lease_expires_at > now() + interval '1 second'"
-    assert [row[0] for row in await house.pool.fetch(renewed)] == [second[0]]
+    assert [row[0] for row in await context.pool.fetch(renewed)] == [second[0]]
     assert not leases.lost
 
 
-async def test_a_heartbeat_whose_interval_is_gone_begins_anew(house: WorkerContext) -> None:
-    await house.heartbeat.beat()
-    await house.pool.execute("DELETE FROM worker_beats")
+async def test_a_heartbeat_whose_interval_is_gone_begins_anew(context: WorkerContext) -> None:
+    await context.heartbeat.beat()
+    await context.pool.execute("DELETE FROM worker_beats")
 
-    await house.heartbeat.beat()
+    await context.heartbeat.beat()
 
-    assert await house.pool.fetchval("SELECT count(*) FROM worker_beats") == 1
-    assert not await heartbeats.extend_interval(house.pool, 10**9, house.clock())
+    assert await context.pool.fetchval("SELECT count(*) FROM worker_beats") == 1
+    assert not await heartbeats.extend_interval(context.pool, 10**9, context.clock())

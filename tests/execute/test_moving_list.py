@@ -58,12 +58,12 @@ async def test_matches_that_slip_past_the_pages_are_doubted_and_never_called_wit
     site = MovingList([whole])
     async with serving(site) as base:
         config = config_for(dsn, redis_url, standin, sportybet_url=f"{base}/factsCenter")
-        async with worker_harness.opened(config, redis) as house:
+        async with worker_harness.opened(config, redis) as context:
 
             async def scraped() -> tuple[str, list[tuple[Any, ...]]]:
-                run_id = await perform(house, params={"platforms": ["sportybet"]})
-                gone = [tuple(row) for row in await house.pool.fetch(GONE)]
-                return (await run_row(house.pool, run_id))["status"], gone
+                run_id = await perform(context, params={"platforms": ["sportybet"]})
+                gone = [tuple(row) for row in await context.pool.fetch(GONE)]
+                return (await run_row(context.pool, run_id))["status"], gone
 
             before = await scraped()
             # Five leave and five join between two pages: 101 to 105 are on neither.
@@ -72,7 +72,7 @@ async def test_matches_that_slip_past_the_pages_are_doubted_and_never_called_wit
             site.lists = [after]
             second = await scraped()
             third = await scraped()
-            changes = await house.pool.fetchval(MOVES)
+            changes = await context.pool.fetchval(MOVES)
 
     slipped = [(f"sr:match:{number}", True, False) for number in range(101, 106)]
     left = [f"sr:match:{number}" for number in range(1, 6)]
@@ -90,10 +90,10 @@ async def test_a_list_that_gets_shorter_while_it_is_read_is_not_complete(
     site = MovingList([whole, shorter])
     async with serving(site) as base:
         config = config_for(dsn, redis_url, standin, sportybet_url=f"{base}/factsCenter")
-        async with worker_harness.opened(config, redis) as house:
-            run_id = await perform(house, params={"platforms": ["sportybet"]})
-            row = await run_row(house.pool, run_id)
-            gone = await house.pool.fetch(GONE)
+        async with worker_harness.opened(config, redis) as context:
+            run_id = await perform(context, params={"platforms": ["sportybet"]})
+            row = await run_row(context.pool, run_id)
+            gone = await context.pool.fetch(GONE)
 
     assert (row["status"], row["error_type"]) == ("partial_failure", "incomplete")
     assert "125 records where the site says there are 130" in row["error_message"]

@@ -52,51 +52,53 @@ class Odd:
             raise KeyError(f"odd after {len(raw.body)} bytes")
 
 
-def job_of(house: WorkerContext, standin: Standin, group: OddsGroup = GROUP, **odd: object) -> Job:
+def job_of(
+    context: WorkerContext, standin: Standin, group: OddsGroup = GROUP, **odd: object
+) -> Job:
     """The odds job with the odd source beside SportyBet."""
     source: Source = Odd(f"{standin.url}/control/healthz?{uuid4()}", **odd)  # pyright: ignore[reportArgumentType] - the test's words
-    house.fetchers["odd"] = house.fetchers["sportybet"]
-    sportybet = every_source(house.config)[0]
+    context.fetchers["odd"] = context.fetchers["sportybet"]
+    sportybet = every_source(context.config)[0]
     return collecting(source, sportybet, group=group)
 
 
 @pytest.mark.parametrize("where", ["partitions", "pages", "parse"])
 async def test_a_source_that_raises_something_odd_fails_alone_by_its_schema(
-    house: WorkerContext, standin: Standin, where: str
+    context: WorkerContext, standin: Standin, where: str
 ) -> None:
-    job = job_of(house, standin, raises_in=where, records=[EVENT])
+    job = job_of(context, standin, raises_in=where, records=[EVENT])
 
-    run_id = await perform(house, job=job)
+    run_id = await perform(context, job=job)
 
-    row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
+    row, rows = await run_row(context.pool, run_id), await source_rows(context.pool, run_id)
     assert (row["status"], row["error_type"]) == ("partial_failure", "schema")
     assert (rows["odd"]["status"], rows["odd"]["error_kind"]) == ("failure", "schema")
     assert "KeyError" in rows["odd"]["error_message"]
     assert rows["sportybet"]["status"] == "success"
-    assert await events_of(house.pool) == {"sportybet": 30}
+    assert await events_of(context.pool) == {"sportybet": 30}
 
 
 async def test_no_records_where_the_site_says_there_are_some_is_a_failure(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    run_id = await perform(house, job=job_of(house, standin, promised=5))
+    run_id = await perform(context, job=job_of(context, standin, promised=5))
 
-    rows = await source_rows(house.pool, run_id)
+    rows = await source_rows(context.pool, run_id)
     assert (rows["odd"]["status"], rows["odd"]["error_kind"]) == ("failure", "incomplete")
     assert "0 records where the site says there are 5" in rows["odd"]["error_message"]
     assert rows["odd"]["done"] == []
 
 
 async def test_no_records_where_the_site_promises_none_is_a_failure_of_a_job_never_empty(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
-    job = job_of(house, standin, promised=0)
+    job = job_of(context, standin, promised=0)
     patient = OddsGroup()
     patient.never_empty = False
 
-    strict = await source_rows(house.pool, await perform(house, job=job))
+    strict = await source_rows(context.pool, await perform(context, job=job))
     lenient = await source_rows(
-        house.pool, await perform(house, job=job_of(house, standin, patient, promised=0))
+        context.pool, await perform(context, job=job_of(context, standin, patient, promised=0))
     )
 
     assert strict["odd"]["status"] == "failure"
@@ -104,29 +106,29 @@ async def test_no_records_where_the_site_promises_none_is_a_failure_of_a_job_nev
 
 
 async def test_a_record_that_cannot_be_read_is_kept_aside_and_the_rest_stored(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
     bad = Rejected("no kick-off", b'{"id": 2}', "2")
-    job = job_of(house, standin, records=[EVENT, bad], promised=2)
+    job = job_of(context, standin, records=[EVENT, bad], promised=2)
 
-    run_id = await perform(house, job=job)
+    run_id = await perform(context, job=job)
 
-    row = (await source_rows(house.pool, run_id))["odd"]
-    (kept,) = await house.pool.fetch("SELECT * FROM rejected_records")
+    row = (await source_rows(context.pool, run_id))["odd"]
+    (kept,) = await context.pool.fetch("SELECT * FROM rejected_records")
     assert (row["status"], row["records"], row["rejected"]) == ("success", 1, 1)
     assert (kept["record_id"], kept["reason"], kept["data"]) == ("2", "no kick-off", b'{"id": 2}')
     assert (kept["source"], kept["partition"], kept["page"]) == ("odd", "all", 1)
-    assert (await events_of(house.pool))["odd"] == 1
+    assert (await events_of(context.pool))["odd"] == 1
 
 
 async def test_a_page_on_which_nothing_can_be_read_is_no_success(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
     bad = [Rejected("no kick-off", b"{}", str(number)) for number in range(3)]
 
-    run_id = await perform(house, job=job_of(house, standin, records=bad, promised=3))
+    run_id = await perform(context, job=job_of(context, standin, records=bad, promised=3))
 
-    row = (await source_rows(house.pool, run_id))["odd"]
+    row = (await source_rows(context.pool, run_id))["odd"]
     assert (row["status"], row["records"], row["rejected"]) == ("failure", 0, 3)
 
 
@@ -134,25 +136,25 @@ def to_come(number: int) -> OddsEvent:
     return replace(EVENT, platform_event_id=str(number), kickoff=NOON.replace(year=2099))
 
 
-async def withdrawn(house: WorkerContext) -> list[str]:
-    rows = await house.pool.fetch(
+async def withdrawn(context: WorkerContext) -> list[str]:
+    rows = await context.pool.fetch(
         "SELECT platform_event_id FROM odds_events WHERE withdrawn_at IS NOT NULL"
     )
     return [row[0] for row in rows]
 
 
 async def test_a_match_that_two_listings_lack_is_withdrawn(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
     both = [to_come(1), to_come(2)]
-    await perform(house, job=job_of(house, standin, records=both, promised=2))
+    await perform(context, job=job_of(context, standin, records=both, promised=2))
 
-    await perform(house, job=job_of(house, standin, records=both[:1], promised=1))
-    at_first = await withdrawn(house)
-    await perform(house, job=job_of(house, standin, records=both[:1], promised=1))
+    await perform(context, job=job_of(context, standin, records=both[:1], promised=1))
+    at_first = await withdrawn(context)
+    await perform(context, job=job_of(context, standin, records=both[:1], promised=1))
 
     assert at_first == []
-    assert await withdrawn(house) == ["2"]
+    assert await withdrawn(context) == ["2"]
 
 
 @pytest.mark.parametrize(
@@ -167,11 +169,11 @@ async def test_a_match_that_two_listings_lack_is_withdrawn(
     ids=["short", "uncounted", "unread", "unread and nameless", "empty"],
 )
 async def test_a_listing_that_does_not_surely_lack_a_match_withdraws_nothing(
-    house: WorkerContext, standin: Standin, records: list[Record], promised: int | None
+    context: WorkerContext, standin: Standin, records: list[Record], promised: int | None
 ) -> None:
     both = [to_come(1), to_come(2)]
-    await perform(house, job=job_of(house, standin, records=both, promised=2))
+    await perform(context, job=job_of(context, standin, records=both, promised=2))
 
-    await perform(house, job=job_of(house, standin, records=records, promised=promised))
+    await perform(context, job=job_of(context, standin, records=records, promised=promised))
 
-    assert await withdrawn(house) == []
+    assert await withdrawn(context) == []

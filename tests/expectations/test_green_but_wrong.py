@@ -85,7 +85,7 @@ class Expecting(odds.OddsGroup):
 class Stage:
     """A site, and the job that scrapes it."""
 
-    house: WorkerContext
+    context: WorkerContext
     site: Site
     board: Board
     job: Job
@@ -95,7 +95,7 @@ class Stage:
 
     async def run(self) -> dict[str, Any]:
         return await worker_harness.run_row(
-            self.house.pool, await worker_harness.perform(self.house, job=self.job)
+            self.context.pool, await worker_harness.perform(self.context, job=self.job)
         )
 
     async def runs(self, count: int) -> list[str]:
@@ -103,21 +103,21 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(house: WorkerContext) -> AsyncGenerator[Stage]:
+async def stage(context: WorkerContext) -> AsyncGenerator[Stage]:
     site = Site()
     site.fill(30)
     async with serving(site) as url:
-        house.fetchers["toy"] = Fetcher(
-            house.clients["betpawa"],
-            house.limiter,
+        context.fetchers["toy"] = Fetcher(
+            context.clients["betpawa"],
+            context.limiter,
             source="toy",
             limits=FAST,
             rng=lambda: 0.0,
-            clock=house.clock,
+            clock=context.clock,
         )
         board = Board(url)
 
-        yield Stage(house, site, board, worker_harness.collecting(board, group=Expecting()))
+        yield Stage(context, site, board, worker_harness.collecting(board, group=Expecting()))
 
 
 async def present(pool: Pool) -> int:
@@ -161,7 +161,7 @@ async def test_a_board_that_loses_most_of_its_rows_marks_nothing_as_gone(stage: 
 
     assert [row["status"] for row in rows] == ["partial_failure"] * 3
     assert rows[0]["error_message"] == "toy: 5 records where 30 are usual"
-    assert await present(stage.house.pool) == 30
+    assert await present(stage.context.pool) == 30
 
 
 async def test_a_board_that_shrinks_a_little_withdraws_what_is_gone(stage: Stage) -> None:
@@ -170,7 +170,7 @@ async def test_a_board_that_shrinks_a_little_withdraws_what_is_gone(stage: Stage
 
     assert (await stage.run())["status"] == "success"
 
-    assert await present(stage.house.pool) == 20
+    assert await present(stage.context.pool) == 20
 
 
 async def test_a_new_source_is_not_compared_with_anything(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Feeds of our own making, for what happens to them on their way into the house."""
+"""Feeds of our own making, for what happens to them on their way into the database."""
 
 import json
 

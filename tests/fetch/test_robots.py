@@ -242,9 +242,9 @@ async def test_the_rules_that_a_tenant_keeps_are_bounded_and_displace_no_others(
     redis: Redis, window: Fetcher
 ) -> None:
     rules = b"User-agent: *\n" + b"Disallow: /b\n" * (MAX_RULES // 14)
-    async with serving(Site()) as house:
-        await allowed(redis, window, f"{house}/")
-        await allowed(redis, replace(window, tenant="calm:"), f"{house}/")
+    async with serving(Site()) as operator:
+        await allowed(redis, window, f"{operator}/")
+        await allowed(redis, replace(window, tenant="calm:"), f"{operator}/")
     for _ in range(12):
         async with serving(Site(rules)) as base:
             await allowed(redis, replace(window, tenant="evil:"), f"{base}/")

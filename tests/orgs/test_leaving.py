@@ -67,7 +67,7 @@ async def test_nothing_is_left_of_it_and_everything_of_the_others(
     await furnish_rows(pool, None, None)
     found = await admin.find(pool, leaver)
     others = await store.counts(pool, other, await store.run_ids(pool, other))
-    house = {table: await house_rows(pool, table) for table in ("items", "runs", "schedules")}
+    operator = {table: await operator_rows(pool, table) for table in ("items", "runs", "schedules")}
     if interrupted:
         await pool.execute("DELETE FROM items WHERE org_id = $1", leaver)
 
@@ -91,7 +91,7 @@ async def test_nothing_is_left_of_it_and_everything_of_the_others(
     assert len(left) == 1
     assert str(leaver) not in str(await redis.keys("*"))  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     assert await store.counts(pool, other, await store.run_ids(pool, other)) == others
-    assert {table: await house_rows(pool, table) for table in house} == house
+    assert {table: await operator_rows(pool, table) for table in operator} == operator
 
 
 class BreakingPool:
@@ -128,7 +128,7 @@ async def test_wherever_it_is_interrupted_the_next_attempt_leaves_nothing(
     assert str(run) not in str(await cast("Any", redis).zrange(org_queue.ORG_QUEUE, 0, -1))
 
 
-async def house_rows(pool: Pool, table: str) -> int:
+async def operator_rows(pool: Pool, table: str) -> int:
     return await pool.fetchval(f"SELECT count(*) FROM {table} WHERE org_id IS NULL")  # noqa: S608 - our own
 
 

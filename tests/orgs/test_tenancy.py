@@ -62,38 +62,38 @@ async def furnish(pool: Pool, name: str) -> UUID:
     """An organisation with a row in every table."""
     org = await tokens.create_org(pool, name, NOW)
     await furnish_rows(pool, name, org)
-    async with pool.acquire() as house, house.transaction():
-        await house.execute(
+    async with pool.acquire() as operator, operator.transaction():
+        await operator.execute(
             "INSERT INTO org_sources (org_id, name, recipe, revision) VALUES ($1, 'own', '', 1)",
             org,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO org_source_revisions (org_id, name, revision, recipe, at)"
             " VALUES ($1, 'own', 1, '', $2)",
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"
             " VALUES ($1, 'own', '', $2)",
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO idempotency_keys (org_id, key, fingerprint, created_at)"
             " VALUES ($1, 'k', '', $2)",
             org,
             NOW,
         )
         webhook = uuid4()
-        await house.execute(
+        await operator.execute(
             "INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at,"
             " created_by) VALUES ($1, $2, 'u', '', 0, 0, $3, 'x')",
             webhook,
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO webhook_deliveries (id, webhook_id, org_id, after_position, after_id,"
             " through_position, through_id, count, state, attempts, created_at, next_try_at)"
             " VALUES ($1, $1, $2, 0, 0, 1, 1, 1, 'waiting', 0, $3, $3)",
@@ -101,7 +101,7 @@ async def furnish(pool: Pool, name: str) -> UUID:
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO alert_channels (id, org_id, label, service, secret, created_at,"
             " created_by) VALUES ($1, $2, 'l', 'slack', '', $3, 'x')",
             webhook,
@@ -116,105 +116,105 @@ async def furnish_rows(pool: Pool, name: str | None, org: UUID | None) -> None:
     wish = tokens.TokenRequest(name, "laptop", tokens.Scope.ADMIN)
     await tokens.create_token(pool, wish, NOW, by="test")
     run = uuid4()
-    async with pool.acquire() as house, house.transaction():
-        schedule = await house.fetchval(SCHEDULE, f"collection:{org}", org, NOW)
-        await house.execute(RUN, run, schedule, org, NOW)
-        await house.execute(
+    async with pool.acquire() as operator, operator.transaction():
+        schedule = await operator.fetchval(SCHEDULE, f"collection:{org}", org, NOW)
+        await operator.execute(RUN, run, schedule, org, NOW)
+        await operator.execute(
             "INSERT INTO collection_presets (id, org_id, name, revision) VALUES ($1, $2, 'own', 1)",
             uuid4(),
             org,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO schedule_edits (schedule_id, org_id, at, by, action)"
             " VALUES ($1, $2, $3, 'x', 'created')",
             schedule,
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO audit_log (org_id, at, by, action) VALUES ($1, $2, 'x', 'run')", org, NOW
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO notifications (channel, title, body, created_at, next_try_at, attempts,"
             " org_id) VALUES ('slack', 't', 'b', $2, $2, 0, $1)",
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO items (org_id, source, key, content_hash, first_seen, last_seen,"
             " changed_at) VALUES ($1, 's', 'k', '', $2, $2, $2)",
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)"
             " VALUES ($1, 1, '{}', '{}', $2)",
             schedule,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)"
             " VALUES ($1, $2, 1, 'ran', $3, $2)",
             schedule,
             NOW,
             run,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version, outcome,"
             " reason, decided_at) VALUES ($1, $2, $2, 1, 1, 'skipped', 'paused', $2)",
             schedule,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO run_events (execution_id, at, event, attempt) VALUES ($1, $2, 'x', 1)",
             run,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed,"
             " pages, records, inserted, changed, unchanged, rejected, requests, retries, bytes,"
             " throttled_ms, duration_seconds) VALUES ($1, 's', 'success',"
             " 0,0,0,0,0,0,0,0,0,0,0,0,0)",
             run,
         )
-        await house.execute("INSERT INTO run_keys VALUES ($1, 's', 'p', '')", run)
-        await house.execute(
+        await operator.execute("INSERT INTO run_keys VALUES ($1, 's', 'p', '')", run)
+        await operator.execute(
             "INSERT INTO rejected_records (execution_id, source, partition, page, reason, data)"
             " VALUES ($1, 's', 'p', 1, 'r', '')",
             run,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO raw_bodies (hash, body, size, used_at) VALUES ($1, '', 0, $2)",
             run.bytes,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO raw_pages (execution_id, source, page, url, status, fetched_at, body_hash)"
             " VALUES ($1, 's', 1, 'u', 200, $2, $3)",
             run,
             NOW,
             run.bytes,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO source_cursors (org_id, source, partition, value, moved_at)"
             " VALUES ($1, 's', 'p', 'v', $2)",
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO source_paces (org_id, source, interval_seconds, next_at)"
             " VALUES ($1, 's', 60, $2)",
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO page_validators (fingerprint, source, body_hash, full_fetched_at, keys,"
             " refused, prices, rejected, org_id) VALUES ($1, 's', '', $3, '{}', '{}', 0, 0, $2)",
             run.bytes,
             org,
             NOW,
         )
-        await house.execute(
+        await operator.execute(
             "INSERT INTO backfills (id, schedule_id, name, since, until, total, requested_by,"
             " created_at) VALUES ($1, $2, 'b', $3, $3, 1, 'x', $3)",
             run,
@@ -308,7 +308,7 @@ async def test_an_organisation_cannot_write_a_row_for_another(pool: Pool) -> Non
     assert await count(pool, "items", f"org_id = '{theirs}'") == 1
 
 
-async def test_the_house_is_itself_again_when_the_transaction_ends(dsn: str) -> None:
+async def test_the_operator_is_itself_again_when_the_transaction_ends(dsn: str) -> None:
     from app.store.db import open_pool  # noqa: PLC0415 - a pool of one connection, this once
 
     narrow = await open_pool(dsn, size=1)
@@ -333,7 +333,7 @@ async def test_every_table_with_an_organisation_forces_row_level_security(pool: 
     assert [row["relname"] for row in rows if not row["forced"]] == []
 
 
-async def test_row_level_security_holds_for_the_role_of_the_house(pool: Pool) -> None:
+async def test_row_level_security_holds_for_the_role_of_the_operator(pool: Pool) -> None:
     assert await tenancy.rls_enforced(pool)
 
 

@@ -54,25 +54,25 @@ class Price(SQLModel, table=True):
     seen_at: datetime | None = Field(default=None)
 
 
-async def performed(house: WorkerContext, own: Job, **params: Any) -> dict[str, Any]:
+async def performed(context: WorkerContext, own: Job, **params: Any) -> dict[str, Any]:
     """One run by hand; returns its row."""
-    run_id = await worker_harness.perform(house, job=own, params=params)
-    return await worker_harness.run_row(house.pool, run_id)
+    run_id = await worker_harness.perform(context, job=own, params=params)
+    return await worker_harness.run_row(context.pool, run_id)
 
 
-async def scheduled(house: WorkerContext, own: Job) -> UUID:
+async def scheduled(context: WorkerContext, own: Job) -> UUID:
     """The run of the job's latest tick, queued."""
-    (declared,) = own.declared(house.config)
-    tick = declared.schedule.previous(house.clock())
+    (declared,) = own.declared(context.config)
+    tick = declared.schedule.previous(context.clock())
     assert tick is not None
-    await edit.register(house.pool, [declared], tick - timedelta(seconds=1))
-    (queued,) = await decide_schedule(house.pool, declared.key, house.clock())
+    await edit.register(context.pool, [declared], tick - timedelta(seconds=1))
+    (queued,) = await decide_schedule(context.pool, declared.key, context.clock())
     return queued.run_id
 
 
-async def due_again(house: WorkerContext) -> None:
+async def due_again(context: WorkerContext) -> None:
     """The waiting of all queued runs is over."""
-    await house.pool.execute("UPDATE runs SET not_before = now() - interval '1 second'")
+    await context.pool.execute("UPDATE runs SET not_before = now() - interval '1 second'")
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def shop() -> AsyncGenerator[str]:
 
 
 async def test_parameters_are_typed_and_what_a_job_returns_are_the_runs_stats(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
     seen: list[object] = []
 
@@ -101,8 +101,8 @@ async def test_parameters_are_typed_and_what_a_job_returns_are_the_runs_stats(
         seen.extend((run.trigger, run.tick, run.window, run.attempt, region, pages))
         return {"stored": 42, "share": Decimal("0.5")}
 
-    row = await performed(house, own, pages="3")
-    wrong = await performed(house, own, pages="many")
+    row = await performed(context, own, pages="3")
+    wrong = await performed(context, own, pages="many")
 
     assert seen == ["manual", None, None, 1, "ng", 3]
     assert (row["status"], row["stats"]) == ("success", {"stored": 42, "share": "0.5"})
@@ -209,61 +209,61 @@ async def test_what_a_job_returns_may_have_the_names_of_the_fields_of_its_log_li
 
 
 async def test_parameters_that_a_job_does_not_take_are_not_tried_again(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
     @job(retries=2)
     async def own(run: Run, *, pages: int = 1) -> None:
         del run, pages
 
-    row = await performed(house, own, pages="many")
+    row = await performed(context, own, pages="many")
 
     assert (row["status"], row["retries"]) == ("failure", 0)
 
 
-async def test_a_scheduled_run_knows_its_tick_and_its_window(house: WorkerContext) -> None:
+async def test_a_scheduled_run_knows_its_tick_and_its_window(context: WorkerContext) -> None:
     seen: list[Any] = []
 
     @job(every=3600, misfire_grace=3600)
     async def hourly(run: Run) -> None:
         seen.extend((run.tick, run.window))
 
-    run_id = await scheduled(house, hourly)
-    await worker_harness.perform(house, run_id, job=hourly)
+    run_id = await scheduled(context, hourly)
+    await worker_harness.perform(context, run_id, job=hourly)
 
     tick, window = seen
-    assert (await worker_harness.run_row(house.pool, run_id))["status"] == "success"
+    assert (await worker_harness.run_row(context.pool, run_id))["status"] == "success"
     assert window == (tick - timedelta(hours=1), tick)
 
 
 @pytest.mark.parametrize("result", [float("nan"), {"text": "a\0b"}, {"text": "\ud800"}])
 async def test_what_cannot_be_stored_is_a_failure_and_not_a_run_without_end(
-    house: WorkerContext, result: object
+    context: WorkerContext, result: object
 ) -> None:
     @job
     async def own(run: Run) -> object:
         del run
         return result
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert (row["status"], row["error_type"]) == ("failure", "BadResult")
 
 
 @pytest.mark.parametrize("text", ["\U0001f600", "C:\\udir", "\\u0000", "\\\\u0000", "caf\xe9"])
-async def test_any_other_text_is_a_result(house: WorkerContext, text: str) -> None:
+async def test_any_other_text_is_a_result(context: WorkerContext, text: str) -> None:
     @job
     async def own(run: Run) -> dict[str, str]:
         del run
         return {"best": text}
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert (row["status"], row["stats"]) == ("success", {"best": text})
 
 
 @pytest.mark.parametrize("text", ["a\0b", {"a": ["\0"]}])
 async def test_parameters_that_cannot_be_stored_are_a_failed_run_and_not_executed(
-    house: WorkerContext, text: object
+    context: WorkerContext, text: object
 ) -> None:
     executed: list[object] = []
 
@@ -272,7 +272,7 @@ async def test_parameters_that_cannot_be_stored_are_a_failed_run_and_not_execute
         del run
         executed.append(given)
 
-    row = await performed(house, own, given=text)
+    row = await performed(context, own, given=text)
 
     assert (row["status"], row["error_type"]) == ("failure", "BadParameters")
     assert "NUL" in row["error_message"]
@@ -288,7 +288,7 @@ class Unprintable(Exception):
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
 async def test_text_that_postgres_refuses_is_no_reason_to_repeat_a_run(
-    house: WorkerContext, text: str
+    context: WorkerContext, text: str
 ) -> None:
     @job
     async def failing(run: Run) -> None:
@@ -303,7 +303,7 @@ async def test_text_that_postgres_refuses_is_no_reason_to_repeat_a_run(
     async def waiting(run: Run) -> None:
         raise run.defer(60, text)
 
-    rows = [await performed(house, own) for own in (failing, partly, waiting)]
+    rows = [await performed(context, own) for own in (failing, partly, waiting)]
 
     assert [(row["status"], row["deferrals"]) for row in rows] == [
         ("failure", 0), ("partial_failure", 0), ("queued", 1),
@@ -311,18 +311,18 @@ async def test_text_that_postgres_refuses_is_no_reason_to_repeat_a_run(
     assert rows[0]["error_message"].startswith("no price in a")
 
 
-async def test_an_exception_without_text_is_a_failure(house: WorkerContext) -> None:
+async def test_an_exception_without_text_is_a_failure(context: WorkerContext) -> None:
     @job
     async def own(run: Run) -> None:
         del run
         raise Unprintable
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert (row["status"], row["error_type"]) == ("failure", "Unprintable")
 
 
-async def test_a_job_that_awaits_what_was_cancelled_has_failed(house: WorkerContext) -> None:
+async def test_a_job_that_awaits_what_was_cancelled_has_failed(context: WorkerContext) -> None:
     @job
     async def own(run: Run) -> None:
         del run
@@ -330,37 +330,37 @@ async def test_a_job_that_awaits_what_was_cancelled_has_failed(house: WorkerCont
         task.cancel()
         await task
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert (row["status"], row["attempt"], row["error_type"]) == ("failure", 1, "CancelledError")
 
 
-async def test_a_job_that_exits_has_failed_and_ends_no_worker(house: WorkerContext) -> None:
+async def test_a_job_that_exits_has_failed_and_ends_no_worker(context: WorkerContext) -> None:
     @job
     async def own(run: Run) -> None:
         del run
         sys.exit("no config")
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert (row["status"], row["attempt"], row["error_type"]) == ("failure", 1, "SystemExit")
     assert row["error_message"] == "the job called sys.exit('no config')"
 
 
-async def test_a_part_that_failed_makes_the_run_a_partial_failure(house: WorkerContext) -> None:
+async def test_a_part_that_failed_makes_the_run_a_partial_failure(context: WorkerContext) -> None:
     @job
     async def own(run: Run) -> dict[str, int]:
         run.part_failed("lagos", ValueError("closed"))
         return {"stored": 1}
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert (row["status"], row["error_message"]) == ("partial_failure", "lagos: closed")
     assert row["stats"] == {"stored": 1, "parts_failed": 1}
 
 
 async def test_of_many_parts_that_failed_each_is_logged_and_the_first_five_are_in_the_error(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
     @job
     async def own(run: Run) -> None:
@@ -368,7 +368,7 @@ async def test_of_many_parts_that_failed_each_is_logged_and_the_first_five_are_i
             run.part_failed(f"part {number}", "closed")
 
     with capture_logs() as logs:
-        row = await performed(house, own)
+        row = await performed(context, own)
 
     failed = [line["part"] for line in logs if line["event"] == "part.failed"]
     assert failed == [f"part {number}" for number in range(7)]
@@ -377,34 +377,34 @@ async def test_of_many_parts_that_failed_each_is_logged_and_the_first_five_are_i
     )
 
 
-async def test_the_end_of_the_progress_is_shown_at_once(house: WorkerContext) -> None:
+async def test_the_end_of_the_progress_is_shown_at_once(context: WorkerContext) -> None:
     shown: list[int] = []
 
     @job
     async def own(run: Run) -> None:
         for done in (1, 2, 3):
             await run.progress(done, 3)
-            stats = (await worker_harness.run_row(house.pool, run.id))["stats"]
+            stats = (await worker_harness.run_row(context.pool, run.id))["stats"]
             shown.append(stats["done"])
 
-    await performed(house, own)
+    await performed(context, own)
 
     assert shown == [1, 1, 3]
 
 
-async def test_sources_without_storage_fail_with_what_to_declare(house: WorkerContext) -> None:
+async def test_sources_without_storage_fail_with_what_to_declare(context: WorkerContext) -> None:
     @job
     async def own(run: Run) -> None:
         await run.collect([SportyBet(run.config.sportybet_url)])
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert (row["status"], row["error_type"]) == ("failure", "ValueError")
     assert "@source" in row["error_message"]
 
 
 async def test_a_run_that_collects_twice_has_the_outcome_of_all_its_sources(
-    house: WorkerContext, standin: Standin
+    context: WorkerContext, standin: Standin
 ) -> None:
     @job(group=odds.GROUP)
     async def own(run: Run) -> None:
@@ -414,13 +414,13 @@ async def test_a_run_that_collects_twice_has_the_outcome_of_all_its_sources(
 
     standin.fault("/sportybet", "status", status=404)
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert (row["status"], row["error_type"]) == ("partial_failure", "http_status")
     assert row["stats"]["events_scraped"] == 30
 
 
-async def test_a_function_of_arq_is_taken_as_it_is(house: WorkerContext) -> None:
+async def test_a_function_of_arq_is_taken_as_it_is(context: WorkerContext) -> None:
     seen: dict[str, Any] = {}
 
     @job(name="as_before")
@@ -428,16 +428,16 @@ async def test_a_function_of_arq_is_taken_as_it_is(house: WorkerContext) -> None
         seen.update(ctx)
         return "x" * count
 
-    row = await performed(house, own, count=3)
+    row = await performed(context, own, count=3)
 
     assert (row["status"], row["stats"]) == ("success", {"result": "xxx"})
-    assert seen["redis"] is house.redis
+    assert seen["redis"] is context.redis
     assert seen["job_try"] == 1
     assert {"job_id", "client", "clients", "run"} <= seen.keys()
 
 
 async def test_the_client_waits_for_the_shared_limiter_and_counts(
-    house: WorkerContext, shop: str
+    context: WorkerContext, shop: str
 ) -> None:
     @job(limits=FAST)
     async def own(run: Run) -> dict[str, int]:
@@ -446,22 +446,22 @@ async def test_the_client_waits_for_the_shared_limiter_and_counts(
             size = len(await response.aread())
         return {"rows": len(answer.json()), "size": size}
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert row["stats"] == {"rows": 1, "size": 30, "requests": 2}
-    assert await house.redis.exists(f"rollcall:limit:{shop.removeprefix('http://')}")
+    assert await context.redis.exists(f"rollcall:limit:{shop.removeprefix('http://')}")
 
 
 async def test_a_pause_that_a_site_asked_for_holds_for_the_next_job_too(
-    house: WorkerContext, shop: str
+    context: WorkerContext, shop: str
 ) -> None:
     @job(limits=FAST)
     async def own(run: Run, *, path: str) -> None:
         (await run.client.get(f"{shop}{path}")).raise_for_status()
 
-    gone = await performed(house, own, path="/gone")
-    busy = await performed(house, own, path="/busy")
-    refused = await performed(house, own, path="/prices")
+    gone = await performed(context, own, path="/gone")
+    busy = await performed(context, own, path="/busy")
+    refused = await performed(context, own, path="/prices")
 
     assert [row["error_type"] for row in (gone, busy, refused)] == [
         "http_status", "http_status", "rate_limited",
@@ -469,9 +469,9 @@ async def test_a_pause_that_a_site_asked_for_holds_for_the_next_job_too(
 
 
 async def test_what_a_session_holds_is_committed_when_the_job_returns_and_not_if_it_raises(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
-    await tables.create_missing(house.pool, [Price])
+    await tables.create_missing(context.pool, [Price])
 
     @job(tables=[Price])
     async def own(run: Run, *, sku: str, fails: bool = False) -> dict[str, int]:
@@ -482,41 +482,41 @@ async def test_what_a_session_holds_is_committed_when_the_job_returns_and_not_if
         found = await run.session.exec(select(Price).order_by(col(Price.sku)))
         return {"stored": len(found.all())}
 
-    kept = await performed(house, own, sku="a")
-    lost = await performed(house, own, sku="b", fails=True)
+    kept = await performed(context, own, sku="a")
+    lost = await performed(context, own, sku="b", fails=True)
 
     assert (kept["status"], kept["stats"]) == ("success", {"stored": 1})
     assert (lost["status"], lost["error_type"]) == ("failure", "ValueError")
-    assert [row[0] for row in await house.pool.fetch("SELECT sku FROM own_prices")] == ["a"]
+    assert [row[0] for row in await context.pool.fetch("SELECT sku FROM own_prices")] == ["a"]
 
 
 async def test_a_run_that_another_attempt_has_taken_over_commits_nothing(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
-    await tables.create_missing(house.pool, [Price])
+    await tables.create_missing(context.pool, [Price])
     mine: list[bool] = []
 
     @job(tables=[Price])
     async def own(run: Run) -> None:
         run.session.add(Price(sku="late", price=Decimal(1)))
         mine.append(await run.still_mine())
-        await house.pool.execute("UPDATE runs SET lease_epoch = lease_epoch + 1")
+        await context.pool.execute("UPDATE runs SET lease_epoch = lease_epoch + 1")
         mine.append(await run.still_mine())
         with pytest.raises(LeaseLost):
             await run.store("shop", [{"id": 1}], key="id")
         with pytest.raises(LeaseLost):
             await run.progress(1, 2)
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     assert mine == [True, False]
     assert row["status"] == "running"  # the other attempt's
-    assert await house.pool.fetchval("SELECT count(*) FROM own_prices") == 0
-    assert await house.pool.fetchval("SELECT count(*) FROM items") == 0
+    assert await context.pool.fetchval("SELECT count(*) FROM own_prices") == 0
+    assert await context.pool.fetchval("SELECT count(*) FROM items") == 0
 
 
 async def test_rows_are_stored_as_items_and_counted_and_progress_is_seen_meanwhile(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
     between: list[dict[str, Any]] = []
 
@@ -525,18 +525,18 @@ async def test_rows_are_stored_as_items_and_counted_and_progress_is_seen_meanwhi
         await run.store("shop", [{"id": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}], key="id")
         await run.store("shop", [{"id": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}], key="id")
         await run.progress(10, 100, errors=2)
-        between.append((await worker_harness.run_row(house.pool, run.id))["stats"])
+        between.append((await worker_harness.run_row(context.pool, run.id))["stats"])
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     counts = {"inserted": 1, "changed": 0, "unchanged": 1, "records": 2}
     assert between == [{**counts, "done": 10, "of": 100, "errors": 2}]
     assert row["stats"] == between[0]
-    assert await house.pool.fetchval("SELECT data ->> 'at' FROM items") == "2026-01-01T00:00:00Z"
+    assert await context.pool.fetchval("SELECT data ->> 'at' FROM items") == "2026-01-01T00:00:00Z"
 
 
 async def test_a_run_is_deferred_when_its_job_says_so_and_then_goes_on(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
     @job(every=7 * 86_400, misfire_grace=7 * 86_400)  # the next tick is not near
     async def own(run: Run) -> dict[str, int]:
@@ -544,20 +544,20 @@ async def test_a_run_is_deferred_when_its_job_says_so_and_then_goes_on(
             raise run.defer(60, "closed for lunch")
         return {"stored": 1}
 
-    run_id = await scheduled(house, own)
-    await worker_harness.perform(house, run_id, job=own)
-    waiting = await worker_harness.run_row(house.pool, run_id)
-    await due_again(house)
-    await worker_harness.perform(house, run_id, job=own)
-    done = await worker_harness.run_row(house.pool, run_id)
+    run_id = await scheduled(context, own)
+    await worker_harness.perform(context, run_id, job=own)
+    waiting = await worker_harness.run_row(context.pool, run_id)
+    await due_again(context)
+    await worker_harness.perform(context, run_id, job=own)
+    done = await worker_harness.run_row(context.pool, run_id)
 
     assert (waiting["status"], waiting["deferrals"]) == ("queued", 1)
-    assert waiting["not_before"] > house.clock() + timedelta(seconds=50)
+    assert waiting["not_before"] > context.clock() + timedelta(seconds=50)
     assert (done["status"], done["stats"]) == ("success", {"stored": 1})
 
 
 async def test_a_deferral_beyond_the_next_tick_fails_and_arqs_retry_is_one_too(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
     @job(every=3600, misfire_grace=3600)
     async def own(run: Run) -> None:
@@ -568,27 +568,27 @@ async def test_a_deferral_beyond_the_next_tick_fails_and_arqs_retry_is_one_too(
         del ctx
         raise arq.Retry(defer=30)
 
-    run_id = await scheduled(house, own)
-    await worker_harness.perform(house, run_id, job=own)
-    refused = await worker_harness.run_row(house.pool, run_id)
+    run_id = await scheduled(context, own)
+    await worker_harness.perform(context, run_id, job=own)
+    refused = await worker_harness.run_row(context.pool, run_id)
 
     assert (refused["status"], refused["error_type"]) == ("failure", "not_deferred")
     assert "tomorrow" in refused["error_message"]
-    assert (await performed(house, of_arq))["status"] == "queued"
+    assert (await performed(context, of_arq))["status"] == "queued"
 
 
-async def test_a_failed_run_is_repeated_as_often_as_its_job_says(house: WorkerContext) -> None:
+async def test_a_failed_run_is_repeated_as_often_as_its_job_says(context: WorkerContext) -> None:
     @job(retries=2, backoff=20)
     async def own(run: Run) -> None:
         raise ValueError(f"attempt {run.attempt}")
 
-    run_id = await worker_harness.perform(house, job=own)
-    rows = [await worker_harness.run_row(house.pool, run_id)]
+    run_id = await worker_harness.perform(context, job=own)
+    rows = [await worker_harness.run_row(context.pool, run_id)]
     for _ in range(2):
-        await due_again(house)
-        await worker_harness.perform(house, run_id, job=own)
-        rows.append(await worker_harness.run_row(house.pool, run_id))
-    events = await house.pool.fetch("SELECT event, attempt, detail FROM run_events ORDER BY id")
+        await due_again(context)
+        await worker_harness.perform(context, run_id, job=own)
+        rows.append(await worker_harness.run_row(context.pool, run_id))
+    events = await context.pool.fetch("SELECT event, attempt, detail FROM run_events ORDER BY id")
 
     assert [(row["status"], row["retries"]) for row in rows] == [
         ("queued", 1), ("queued", 2), ("failure", 2),
@@ -604,16 +604,16 @@ async def test_a_failed_run_is_repeated_as_often_as_its_job_says(house: WorkerCo
 
 
 async def test_a_retry_that_would_come_after_the_next_tick_is_left_to_that_tick(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
     @job(every=3600, misfire_grace=3600, retries=3, backoff=7200)
     async def own(run: Run) -> None:
         raise ValueError(str(run.tick))
 
-    run_id = await scheduled(house, own)
-    await worker_harness.perform(house, run_id, job=own)
+    run_id = await scheduled(context, own)
+    await worker_harness.perform(context, run_id, job=own)
 
-    assert (await worker_harness.run_row(house.pool, run_id))["status"] == "failure"
+    assert (await worker_harness.run_row(context.pool, run_id))["status"] == "failure"
 
 
 def own_source(url: str, *, table: bool) -> Job:
@@ -651,17 +651,17 @@ def own_source(url: str, *, table: bool) -> Job:
 
 @pytest.mark.parametrize("table", [True, False])
 async def test_a_source_of_ones_own_stores_into_its_table_or_as_items(
-    house: WorkerContext, shop: str, table: bool
+    context: WorkerContext, shop: str, table: bool
 ) -> None:
     own = own_source(shop, table=table)
-    await tables.create_missing(house.pool, own.tables)
-    house.fetchers["own_shop"] = house.fetchers["betpawa"]
+    await tables.create_missing(context.pool, own.tables)
+    context.fetchers["own_shop"] = context.fetchers["betpawa"]
 
-    first = await performed(house, own)
-    same = await performed(house, own)
-    other = await performed(house, own, sku="b")
+    first = await performed(context, own)
+    same = await performed(context, own)
+    other = await performed(context, own, sku="b")
 
-    stored = await house.pool.fetchval(
+    stored = await context.pool.fetchval(
         "SELECT count(*) FROM own_prices" if table else "SELECT count(*) FROM items"
     )
     assert stored == 2
@@ -671,16 +671,16 @@ async def test_a_source_of_ones_own_stores_into_its_table_or_as_items(
 
 
 async def test_a_table_of_ones_own_is_created_once_and_a_row_that_is_as_it_was_is_not_written(
-    house: WorkerContext, shop: str
+    context: WorkerContext, shop: str
 ) -> None:
     own = own_source(shop, table=True)
-    house.fetchers["own_shop"] = house.fetchers["betpawa"]
+    context.fetchers["own_shop"] = context.fetchers["betpawa"]
     for _ in range(2):
-        await tables.create_missing(house.pool, own.tables)
-    await performed(house, own)
-    before = await house.pool.fetchval("SELECT xmin::text FROM own_prices")
+        await tables.create_missing(context.pool, own.tables)
+    await performed(context, own)
+    before = await context.pool.fetchval("SELECT xmin::text FROM own_prices")
 
-    same = await performed(house, own)
+    same = await performed(context, own)
 
-    assert await house.pool.fetchval("SELECT xmin::text FROM own_prices") == before
+    assert await context.pool.fetchval("SELECT xmin::text FROM own_prices") == before
     assert same["stats"]["unchanged"] == 1

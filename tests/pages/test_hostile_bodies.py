@@ -58,10 +58,10 @@ async def test_a_hostile_body_is_a_failure_of_its_source_that_is_written_down(
             f"{name}_url": f"{base}/{name}" for name in ("sportybet", "betpawa", "bet9ja")
         }
         config = config_for(dsn, redis_url, standin, **urls)
-        async with worker_harness.opened(config, redis) as house:
-            run_id = await worker_harness.perform(house)
-            run = await worker_harness.run_row(house.pool, run_id)
-            rows = await worker_harness.source_rows(house.pool, run_id)
+        async with worker_harness.opened(config, redis) as context:
+            run_id = await worker_harness.perform(context)
+            run = await worker_harness.run_row(context.pool, run_id)
+            rows = await worker_harness.source_rows(context.pool, run_id)
 
     assert run["status"] == "failure"
     assert {row["error_kind"] for row in rows.values()} <= {"schema", "api_error"}

@@ -68,11 +68,15 @@ class Undemanding(odds.OddsGroup):
 
 
 async def test_a_part_that_was_gone_for_two_runs_and_is_back_unchanged_is_not_withdrawn(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
     async with serving(site) as url:
-        house.fetchers["toy"] = Fetcher(
-            house.clients["betpawa"], house.limiter, source="toy", limits=FAST, clock=house.clock
+        context.fetchers["toy"] = Fetcher(
+            context.clients["betpawa"],
+            context.limiter,
+            source="toy",
+            limits=FAST,
+            clock=context.clock,
         )
         board = Board(url, ("cup", "league"))
 
@@ -82,10 +86,10 @@ async def test_a_part_that_was_gone_for_two_runs_and_is_back_unchanged_is_not_wi
         for parts in (("cup", "league"), ("league",), ("league",), ("cup", "league")):
             board.parts = parts
             run = await worker_harness.run_row(
-                house.pool, await worker_harness.perform(house, job=job)
+                context.pool, await worker_harness.perform(context, job=job)
             )
             statuses.append(run["status"])
-            gone.append([row[0] for row in await house.pool.fetch(GONE)])
+            gone.append([row[0] for row in await context.pool.fetch(GONE)])
 
     assert statuses == [RunStatus.SUCCESS] * 4
     assert gone == [[], ["cup"], ["cup"], []]

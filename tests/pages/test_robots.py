@@ -7,7 +7,9 @@ from tests.pages.toy_source import Site, Toy, scrape
 TWO = {1: [["a", "2.0"]], 2: [["b", "3.0"]]}
 
 
-async def test_what_robots_txt_forbids_is_blocked_and_never_asked_for(house: WorkerContext) -> None:
+async def test_what_robots_txt_forbids_is_blocked_and_never_asked_for(
+    context: WorkerContext,
+) -> None:
     site = Site(TWO)
     read = 0
 
@@ -21,7 +23,7 @@ async def test_what_robots_txt_forbids_is_blocked_and_never_asked_for(house: Wor
             await site(visit)
 
     async with serving(ruled) as base:
-        row = await scrape(house, Toy(base, robots=True))
+        row = await scrape(context, Toy(base, robots=True))
 
     assert (row["status"], row["records"]) == ("partial_failure", 1)
     assert row["errors"]["all"]["kind"] == "blocked"

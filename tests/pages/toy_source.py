@@ -111,14 +111,14 @@ def job_of(toy: Toy) -> Job:
     return worker_harness.collecting(toy)
 
 
-async def scrape(house: WorkerContext, toy: Toy) -> dict[str, Any]:
+async def scrape(context: WorkerContext, toy: Toy) -> dict[str, Any]:
     """One run of the toy; returns its row of `run_sources`, `counts` unfolded."""
-    client = house.clients["betpawa"]
-    house.fetchers["toy"] = Fetcher(
-        client, house.limiter, source="toy", limits=FAST, rng=lambda: 0.0, clock=house.clock
+    client = context.clients["betpawa"]
+    context.fetchers["toy"] = Fetcher(
+        client, context.limiter, source="toy", limits=FAST, rng=lambda: 0.0, clock=context.clock
     )
-    run_id = await worker_harness.perform(house, job=job_of(toy))
-    return await outcome(house.pool, run_id)
+    run_id = await worker_harness.perform(context, job=job_of(toy))
+    return await outcome(context.pool, run_id)
 
 
 async def outcome(pool: Pool, run_id: UUID) -> dict[str, Any]:

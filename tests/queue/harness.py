@@ -1,4 +1,4 @@
-"""A small house for these tests: a real Redis to break, jobs that leave notes, a worker to run."""
+"""A small worker for these tests: a real Redis to break, jobs that leave notes, a worker to run."""
 
 import asyncio
 import contextlib
@@ -103,7 +103,7 @@ async def quiet(ctx: Ctx, name: str, seconds: float) -> None:
 
 
 async def handing_back(ctx: Ctx, seconds: float = 60, cleanup: float = 0.2) -> None:
-    """As the spine: a run cut short writes that down, hands itself back and returns."""
+    """As the executor: a run cut short writes that down, hands itself back and returns."""
     await note(ctx, "started")
     try:
         await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""A house whose own sources stand in a folder, and a shop for them to read."""
+"""A worker context whose recipes stand in a folder, and a shop for them to read."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -32,7 +32,7 @@ async def shop() -> AsyncGenerator[Shop]:
 async def kitchen(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, folder: Path
 ) -> AsyncGenerator[WorkerContext]:
-    """A house that reads the folder, and may visit loopback."""
+    """A worker context that reads the folder, and may request loopback."""
     config = config_for(dsn, redis_url, standin, sources_dir=folder, guard_allow=("127.0.0.1",))
-    async with worker_harness.opened(config, redis) as house:
-        yield house
+    async with worker_harness.opened(config, redis) as context:
+        yield context

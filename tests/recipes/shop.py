@@ -1,4 +1,4 @@
-"""A small shop on loopback, and a house that reads recipes of it."""
+"""A small shop on loopback, and a worker context that reads recipes of it."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -70,19 +70,21 @@ def write(folder: Path, name: str, text: str) -> None:
     (folder / f"{name}.toml").write_text(text, "utf-8")
 
 
-async def ask(house: WorkerContext, name: str, leases: Leases | None = None) -> UUID:
+async def ask(context: WorkerContext, name: str, leases: Leases | None = None) -> UUID:
     """One run of that source, by hand; returns its id."""
-    ctx = worker_harness.ctx_of(house, leases=leases)
+    ctx = worker_harness.ctx_of(context, leases=leases)
     await execute(ctx, source.collect_recipe, params={"source": name})
-    (run_id,) = await house.pool.fetch(
+    (run_id,) = await context.pool.fetch(
         "SELECT execution_id FROM runs ORDER BY created_at DESC, queued_at DESC LIMIT 1"
     )
     return run_id[0]
 
 
-async def items(house: WorkerContext) -> list[dict[str, Any]]:
+async def items(context: WorkerContext) -> list[dict[str, Any]]:
     """The items that are kept, by key."""
-    return [dict(row) for row in await house.pool.fetch("SELECT * FROM items ORDER BY source, key")]
+    return [
+        dict(row) for row in await context.pool.fetch("SELECT * FROM items ORDER BY source, key")
+    ]
 
 
 def bare(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -148,20 +148,20 @@ class Paged(Shop):
 
 
 async def run_through(
-    house: WorkerContext, folder: Path, shop: Paged, mode: str = "upsert"
+    context: WorkerContext, folder: Path, shop: Paged, mode: str = "upsert"
 ) -> None:
     paging = FORMS[shop.form][0]
     write(folder, "paged", RECIPE.format(base=shop.base, paging=paging, mode=mode))
     if not shop.hang_at:
-        await ask(house, "paged")
+        await ask(context, "paged")
         return
-    ctx = worker_harness.ctx_of(house)
+    ctx = worker_harness.ctx_of(context)
     first = asyncio.create_task(execute(ctx, source.collect_recipe, params={"source": "paged"}))
     await shop.hung.wait()
     first.cancel()
     await first
-    run_id = await house.pool.fetchval("SELECT execution_id FROM runs")
-    await execute(worker_harness.ctx_of(house), source.collect_recipe, str(run_id))
+    run_id = await context.pool.fetchval("SELECT execution_id FROM runs")
+    await execute(worker_harness.ctx_of(context), source.collect_recipe, str(run_id))
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -29,8 +29,8 @@ missing = "mark"
 """
 
 
-async def run(house: WorkerContext) -> dict[str, Any]:
-    return await run_row(house.pool, await ask(house, "shop"))
+async def run(context: WorkerContext) -> dict[str, Any]:
+    return await run_row(context.pool, await ask(context, "shop"))
 
 
 async def test_a_source_whose_fields_go_empty_while_it_answers_200_is_drift_at_once(

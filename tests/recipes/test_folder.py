@@ -63,17 +63,17 @@ def good(base: str, name: str = "wares", schedule: str = 'every = "15m"') -> str
     return GOOD.format(base=base, name=name, schedule=schedule)
 
 
-async def scheduled(house: WorkerContext, name: str) -> dict[str, Any]:
+async def scheduled(context: WorkerContext, name: str) -> dict[str, Any]:
     """Its next tick is due, and is run; the run's row."""
     key = f"source:{name}"
-    due = await house.pool.fetchval("SELECT next_tick_at FROM schedules WHERE key = $1", key)
-    (queued,) = await decide.decide_schedule(house.pool, key, due)
-    await execute(worker_harness.ctx_of(house), source.collect_recipe, str(queued.run_id))
-    return await worker_harness.run_row(house.pool, queued.run_id)
+    due = await context.pool.fetchval("SELECT next_tick_at FROM schedules WHERE key = $1", key)
+    (queued,) = await decide.decide_schedule(context.pool, key, due)
+    await execute(worker_harness.ctx_of(context), source.collect_recipe, str(queued.run_id))
+    return await worker_harness.run_row(context.pool, queued.run_id)
 
 
-async def register(house: WorkerContext) -> None:
-    await edit.register(house.pool, registry.declared_schedules(house.config), house.clock())
+async def register(context: WorkerContext) -> None:
+    await edit.register(context.pool, registry.declared_schedules(context.config), context.clock())
 
 
 async def test_every_recipe_is_a_schedule_with_an_alarm(

@@ -73,8 +73,8 @@ class Site(Shop):
         await visit.answer(body=str(page.body).encode(), **link)
 
 
-async def run(house: WorkerContext, name: str) -> dict[str, Any]:
-    return await worker_harness.run_row(house.pool, await ask(house, name))
+async def run(context: WorkerContext, name: str) -> dict[str, Any]:
+    return await worker_harness.run_row(context.pool, await ask(context, name))
 
 
 @pytest.mark.parametrize("kind", KINDS)

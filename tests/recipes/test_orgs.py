@@ -41,29 +41,29 @@ key = "id"
 
 
 async def collected(
-    house: WorkerContext, recipe: Recipe, org_id: UUID, secret: str
+    context: WorkerContext, recipe: Recipe, org_id: UUID, secret: str
 ) -> dict[str, Any]:
     """One run of that recipe for that organisation, as its collection does it; its row."""
     asked = await recipe_sources.open_recipe_source(
-        house, recipe, lambda _: SecretStr(secret), org_id
+        context, recipe, lambda _: SecretStr(secret), org_id
     )
     keeping = recipe_sources.RecipeItemStorage(org_id, {asked.name: asked})
     job = worker_harness.collecting(asked, group=keeping, name="source")
-    run_id = await worker_harness.perform(house, job=job, params={"source": "wares"})
-    return await worker_harness.run_row(house.pool, run_id)
+    run_id = await worker_harness.perform(context, job=job, params={"source": "wares"})
+    return await worker_harness.run_row(context.pool, run_id)
 
 
-async def kept(house: WorkerContext, org_id: UUID) -> list[tuple[str, Any]]:
-    rows = await house.pool.fetch(
+async def kept(context: WorkerContext, org_id: UUID) -> list[tuple[str, Any]]:
+    rows = await context.pool.fetch(
         "SELECT key, data FROM items WHERE org_id = $1 ORDER BY key", org_id
     )
     return [(row["key"], row["data"]["name"]) for row in rows]
 
 
-async def two(house: WorkerContext) -> tuple[UUID, UUID]:
+async def two(context: WorkerContext) -> tuple[UUID, UUID]:
     one, other = uuid4(), uuid4()
-    await orgs.create(house.pool, one, "one", house.clock())
-    await orgs.create(house.pool, other, "other", house.clock())
+    await orgs.create(context.pool, one, "one", context.clock())
+    await orgs.create(context.pool, other, "other", context.clock())
     return one, other
 
 

@@ -1,4 +1,4 @@
-"""A recipe runs as every source does: through the spine, page by page, into `items`."""
+"""A recipe runs as every source does: through the executor, page by page, into `items`."""
 
 from pathlib import Path
 

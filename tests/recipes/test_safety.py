@@ -42,15 +42,15 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_KEY", SECRET)
 
 
-async def error_of(house: WorkerContext, name: str = "wares") -> dict[str, Any]:
-    return await worker_harness.run_row(house.pool, await ask(house, name))
+async def error_of(context: WorkerContext, name: str = "wares") -> dict[str, Any]:
+    return await worker_harness.run_row(context.pool, await ask(context, name))
 
 
-async def everything_kept(house: WorkerContext) -> str:
+async def everything_kept(context: WorkerContext) -> str:
     """All that the database holds of runs and pages, as text."""
     told: list[Any] = []
     for table in ("runs", "run_sources", "run_events", "raw_pages", "rejected_records", "items"):
-        told += [dict(row) for row in await house.pool.fetch(f"SELECT * FROM {table}")]  # noqa: S608 - our own tables
+        told += [dict(row) for row in await context.pool.fetch(f"SELECT * FROM {table}")]  # noqa: S608 - our own tables
     return repr(told)
 
 
@@ -169,10 +169,10 @@ def test_an_organisations_recipe_can_never_name_the_environment() -> None:
 
 @pytest.fixture
 async def strict(dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, folder: Path) -> Any:
-    """A house that allows no private address at all."""
+    """A worker context that allows no private address at all."""
     config = config_for(dsn, redis_url, standin, sources_dir=folder)
-    async with worker_harness.opened(config, redis) as house:
-        yield house
+    async with worker_harness.opened(config, redis) as context:
+        yield context
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0x7f.1", "169.254.169.254"])

@@ -28,14 +28,14 @@ OTHERWISE = WARES.replace('name = "name"', "name = \"join('-', [name, 'x'])\"")
 
 
 async def again(
-    house: WorkerContext, reader: ReplaySource, *, write: bool = True, **wish: Any
+    context: WorkerContext, reader: ReplaySource, *, write: bool = True, **wish: Any
 ) -> ReplayReport:
-    wanted = ReplayRequest(house.clock() - DAY, by="ada", **wish)
-    return await replayed(house.pool, reader, wanted, lambda _done, _of: None, write=write)
+    wanted = ReplayRequest(context.clock() - DAY, by="ada", **wish)
+    return await replayed(context.pool, reader, wanted, lambda _done, _of: None, write=write)
 
 
-async def versions(house: WorkerContext) -> dict[str, Any]:
-    rows = await house.pool.fetch("SELECT key, xmin::text || ctid::text AS v FROM items")
+async def versions(context: WorkerContext) -> dict[str, Any]:
+    rows = await context.pool.fetch("SELECT key, xmin::text || ctid::text AS v FROM items")
     return {row["key"]: row["v"] for row in rows}
 
 
@@ -102,26 +102,26 @@ async def test_observations_are_not_made_again(
         replays.recipe_reader(kitchen.config, "wares")
 
 
-async def test_what_came_for_an_organisation_is_not_read(house: WorkerContext) -> None:
-    acme = await harness.client(house)
+async def test_what_came_for_an_organisation_is_not_read(context: WorkerContext) -> None:
+    acme = await harness.client(context)
     await acme.choose({"source": "bet9ja"})
     await acme.run()
-    source = next(one for one in odds.every_source(house.config) if one.name == "bet9ja")
+    source = next(one for one in odds.every_source(context.config) if one.name == "bet9ja")
 
     report = await again(
-        house, ReplaySource(odds.scrape_all_platforms.name, source, odds.GROUP.write)
+        context, ReplaySource(odds.scrape_all_platforms.name, source, odds.GROUP.write)
     )
 
-    assert await house.pool.fetchval("SELECT count(*) FROM raw_pages WHERE source = 'bet9ja'")
+    assert await context.pool.fetchval("SELECT count(*) FROM raw_pages WHERE source = 'bet9ja'")
     assert report.pages == 0
-    assert await house.pool.fetchval("SELECT count(*) FROM odds_events") == 0
+    assert await context.pool.fetchval("SELECT count(*) FROM odds_events") == 0
 
 
 @pytest.fixture
 async def newsroom(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> AsyncGenerator[WorkerContext]:
-    """A house that AskNews knows."""
+    """A worker context that AskNews knows."""
     settings: dict[str, Any] = {
         "asknews_api_key": SecretStr("standin-key"),
         "tracked_entities": ("OpenAI", "AMD"),

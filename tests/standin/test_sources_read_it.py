@@ -1,4 +1,4 @@
-"""The house's own sources read the stand-in web whole, and the sites agree about the matches."""
+"""The built-in sources read the stand-in web whole, and the sites agree about the matches."""
 
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime

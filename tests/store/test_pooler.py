@@ -126,14 +126,14 @@ async def test_a_worker_runs_through_a_pooler(
         for _ in range(2):
             await asyncio.wrap_future(thread.submit(migrations.upgrade, pooler))
     config = config_for(pooler, redis_url, standin)
-    async with worker_harness.opened(config, redis) as house:
+    async with worker_harness.opened(config, redis) as context:
         for _ in range(3):
-            await house.heartbeat.beat()
-        run_ids = [await perform(house) for _ in range(2)]
-        rows = [await run_row(house.pool, run_id) for run_id in run_ids]
+            await context.heartbeat.beat()
+        run_ids = [await perform(context) for _ in range(2)]
+        rows = [await run_row(context.pool, run_id) for run_id in run_ids]
 
         assert [row["status"] for row in rows] == ["success", "success"]
-        assert sum((await events_of(house.pool)).values()) == 90
+        assert sum((await events_of(context.pool)).values()) == 90
         assert rows[1]["stats"]["pages_unchanged"] > 0
 
 
