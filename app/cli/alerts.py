@@ -8,7 +8,7 @@ import typer
 
 from app.cli import connections, terminal
 from app.health.alerts import acknowledge as rules
-from app.store.reports import acknowledgements as store
+from app.store.reports import acknowledgements
 from app.store.schedules import heartbeats
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def list_alerts(*, as_json: terminal.JSON = False) -> None:
 
     Example: `rollcall alerts`
     """
-    rows = connections.with_pool(lambda pool: store.open_alerts(pool, _LISTED))
+    rows = connections.with_pool(lambda pool: acknowledgements.open_alerts(pool, _LISTED))
     listed = [
         {
             "job": row["key"],
@@ -74,7 +74,7 @@ def acknowledge(
         if end is not None and end <= now:
             raise typer.BadParameter(f"{until} is in the past", param_hint="--until")
         by = terminal.current_user()
-        await rules.acknowledge(pool, alert, store.Acknowledged(now, by, note, end))
+        await rules.acknowledge(pool, alert, acknowledgements.Acknowledged(now, by, note, end))
 
     connections.with_pool(apply)
     done = {"job": alert, "acknowledged": True, "note": note, "until": end}

@@ -14,7 +14,7 @@ import typer
 from app.cli import connections, streams, terminal
 from app.maintenance import export as row_export
 from app.store import servers
-from app.store.reports import exports as store
+from app.store.reports import exports
 from app.store.schedules import heartbeats
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def export(
 
     async def span(pool: Pool) -> ExportRange:
         now = await heartbeats.database_now(pool)
-        return store.ExportRange(*terminal.parse_range(since, until, now))
+        return exports.ExportRange(*terminal.parse_range(since, until, now))
 
     if not Path(to).name and to != "-":
         raise typer.BadParameter(f"{to!r} is not a file")
@@ -98,10 +98,10 @@ def _progress(what: str) -> Generator[ExportProgressCallback]:
 
 def _write(what: str, span: ExportRange, as_: Format, to: str) -> ExportProgress:
     dsn = servers.server_urls(connections.load_config()).database
-    kind = store.EXPORT_KINDS[what]
+    kind = exports.EXPORT_KINDS[what]
 
     async def write() -> ExportProgress:
-        connection = await store.connect(dsn)
+        connection = await exports.connect(dsn)
         try:
             with _progress(what) as report:
                 async with row_export.atomic_file(to) as file:

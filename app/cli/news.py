@@ -11,7 +11,7 @@ import typer
 from app.cli import connections, terminal
 from app.core.errors import WrongState
 from app.store import tenancy
-from app.store.content import news_listing as store
+from app.store.content import news_listing
 from app.store.schedules import heartbeats
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def news(
     """
     if not terminal.is_subcommand(ctx):
         filters = (entity, text, since)
-        rows = _read(filters, limit, store.articles, store.article_entities)
+        rows = _read(filters, limit, news_listing.articles, news_listing.article_entities)
         _show(rows, ARTICLES, as_json=as_json)
 
 
@@ -72,7 +72,7 @@ def stories(
 
     Example: `rollcall news stories --entity Arsenal`
     """
-    rows = _read((entity, text, since), limit, store.stories, store.story_entities)
+    rows = _read((entity, text, since), limit, news_listing.stories, news_listing.story_entities)
     _show(rows, STORIES, as_json=as_json)
 
 
@@ -91,14 +91,14 @@ def story(
 
     async def read(pool: Pool) -> Row:
         async with tenancy.transaction(pool, None) as connection:
-            row = await store.story(connection, story_id)
+            row = await news_listing.story(connection, story_id)
             if row is None:
                 raise WrongState(f"there is no story {story_id}; see `rollcall news stories`")
-            values = await store.story_sentiment(connection, [story_id], MAX_VALUES)
-            entities = await store.story_entities(connection, [story_id])
+            values = await news_listing.story_sentiment(connection, [story_id], MAX_VALUES)
+            entities = await news_listing.story_entities(connection, [story_id])
             return row | {
                 "entities": entities.get(story_id, []),
-                "updates": await store.story_updates(connection, story_id, MAX_UPDATES),
+                "updates": await news_listing.story_updates(connection, story_id, MAX_UPDATES),
                 "sentiments": [
                     {name: value[name] for name in ("at", "value", "run_id")}
                     for value in values[story_id]
@@ -129,7 +129,7 @@ def _read(
         after: Any = None
         async with tenancy.transaction(pool, None) as connection:
             while len(rows) < limit:
-                filters = store.NewsFilter(entity, text, begin)
+                filters = news_listing.NewsFilter(entity, text, begin)
                 found = await read_page(connection, filters, after, limit - len(rows))
                 rows += found.rows
                 after = found.after

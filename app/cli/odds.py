@@ -18,7 +18,7 @@ from app.core.enums import Market, MarketOutcome
 from app.core.errors import WrongState
 from app.odds import comparison, price_rows, sparkline
 from app.store import db
-from app.store.content import odds_comparison as store
+from app.store.content import odds_comparison
 from app.store.schedules import heartbeats
 from workers import schedule_settings
 
@@ -73,8 +73,8 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
         end = latest if until is None else terminal.parse_instant(until)
         if end < begin:
             raise typer.BadParameter("it is before --from, or before now", param_hint="--to")
-        matching = store.MatchFilter(begin, end, competition, market, limit)
-        return comparison.compare(await store.offers(pool, matching), now, max_age), now
+        matching = odds_comparison.MatchFilter(begin, end, competition, market, limit)
+        return comparison.compare(await odds_comparison.offers(pool, matching), now, max_age), now
 
     matches, now = connections.with_pool(read)
     if as_json:
@@ -102,11 +102,11 @@ def history(
     pick = (market, outcome, None if line is None else _parse_line(line))
 
     async def read(pool: db.Pool) -> tuple[list[dict[str, Any]], list[dict[str, Any]], datetime]:
-        events = await store.events(pool, event)
+        events = await odds_comparison.events(pool, event)
         ids = [row["id"] for row in events]
-        moves = await store.price_history(pool, ids, pick)
+        moves = await odds_comparison.price_history(pool, ids, pick)
         if not moves:
-            raise WrongState(await store.no_price_reason(pool, event, ids, pick))
+            raise WrongState(await odds_comparison.no_price_reason(pool, event, ids, pick))
         return events, moves, await heartbeats.database_now(pool)
 
     found = connections.with_pool(read)

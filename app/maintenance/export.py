@@ -13,7 +13,7 @@ from uuid import UUID
 
 from app.core.errors import BadParameters, FileUnusable, is_of_a_file
 from app.store.db import Connection
-from app.store.reports import exports as store
+from app.store.reports import exports
 from app.store.reports.exports import ExportKind, ExportRange
 
 BATCH_ROWS = 20_000  # rows per Parquet record batch
@@ -84,7 +84,7 @@ async def write_text(
         written.bytes += len(data)
         on_progress(written)
 
-    copy = store.copy_jsonl if lines else store.copy_csv
+    copy = exports.copy_jsonl if lines else exports.copy_csv
     written.rows = await copy(connection, kind, span, sink)
     return written
 
@@ -100,11 +100,11 @@ async def write_parquet(
     arrow, pq = load_pyarrow()
     written = ExportProgress()
     async with connection.transaction(readonly=True):
-        columns = await store.columns(connection, kind)
+        columns = await exports.columns(connection, kind)
         schema = arrow.schema([(name, _type(arrow, type_name)) for name, type_name in columns])
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             buffered: list[Any] = []
-            async for rows in store.batches(connection, kind, span, BATCH_ROWS):
+            async for rows in exports.batches(connection, kind, span, BATCH_ROWS):
                 buffered.append(_batch(arrow, schema, rows))
                 written.rows += len(rows)
                 if len(buffered) == ROW_GROUP_BATCHES:

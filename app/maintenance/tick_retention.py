@@ -13,7 +13,7 @@ from app.core.errors import BadSchedule
 from app.scheduling.schedule import Schedule
 from app.store.content import partitions
 from app.store.db import LOCKED, Connection, Pool
-from app.store.reports import retention as store
+from app.store.reports import retention
 from app.store.schedules import tick_days
 from app.store.schedules.tick_days import CountedDay, CountedVersion
 
@@ -44,7 +44,7 @@ async def prune(pool: Pool, before: datetime) -> int:
 
 async def count(pool: Pool, before: datetime) -> int:
     """Count the ticks that `prune` would replace."""
-    return await store.count_ticks(pool, partitions.day_start(before))
+    return await retention.count_ticks(pool, partitions.day_start(before))
 
 
 async def _drop_day(pool: Pool, name: str, since: datetime, until: datetime) -> int | None:
@@ -91,12 +91,12 @@ def _count(one: CountedVersion, since: datetime, until: datetime) -> int:
 async def _fold(pool: Pool, day: CountedDay) -> None:
     counted = sorted({one.schedule_id for one in day.versions})
     for schedule_id in await tick_days.with_several_versions(pool, counted):
-        await store.fold_versions(pool, schedule_id)
+        await retention.fold_versions(pool, schedule_id)
 
 
 async def _prune_rows(pool: Pool, before: datetime) -> int:
     deleted = 0
-    for schedule_id in await store.with_old_ticks(pool, before):
+    for schedule_id in await retention.with_old_ticks(pool, before):
         deleted += await _prune_schedule(pool, schedule_id, before)
     return deleted
 
@@ -117,22 +117,22 @@ async def prune_ticks(
     Returns the number of ticks deleted.
     """
     async with pool.acquire() as connection, connection.transaction():
-        through = await store.prune_boundary(connection, schedule_id, before, batch)
+        through = await retention.prune_boundary(connection, schedule_id, before, batch)
         if through is None:
             return 0
         # `verify` needs both counts: the expected ticks of each version, and the outcomes stored.
         counted = [
             (span, await _count_expected(connection, schedule_id, span))
-            for span in await store.prunable_spans(connection, schedule_id, through)
+            for span in await retention.prunable_spans(connection, schedule_id, through)
         ]
-        return await store.prune_ticks(connection, schedule_id, through, counted)
+        return await retention.prune_ticks(connection, schedule_id, through, counted)
 
 
 async def _count_expected(
-    connection: Connection, schedule_id: int, span: store.PrunableSpan
+    connection: Connection, schedule_id: int, span: retention.PrunableSpan
 ) -> int:
     try:
         schedule = Schedule.from_spec(span.spec, stamp=span.zone_data)
     except BadSchedule:  # what was recorded is all that there is to count
-        return await store.count_recorded(connection, schedule_id, span)
+        return await retention.count_recorded(connection, schedule_id, span)
     return schedule.count(span.since, span.until)

@@ -16,8 +16,7 @@ from app.sources.recipes.load import disallowed_secrets
 from app.sources.recipes.load import secret_references as references
 from app.sources.recipes.model import Recipe
 from app.store.db import Pool
-from app.store.orgs import collection
-from app.store.orgs import org_secrets as store
+from app.store.orgs import collection, org_secrets
 from app.store.tenancy import org_transaction
 
 REFERENCE_PREFIX = "secret"  # the prefix of secret references in an organisation's recipes
@@ -36,24 +35,24 @@ async def put(
     name, value = _checked(*secret)
     async with org_transaction(pool, org_id) as connection:
         await collection.lock_org(connection, org_id)  # one at a time, so that the count holds
-        names = [stored for stored, _ in await store.names(connection, org_id)]
+        names = [stored for stored, _ in await org_secrets.names(connection, org_id)]
         if name not in names and len(names) >= MAX_SECRETS:
             raise OverLimit(
                 f"secrets: {len(names)} of at most {MAX_SECRETS} are in use; delete one"
             )
-        await store.put(connection, org_id, name, box.seal(org_id, name, value), now)
+        await org_secrets.put(connection, org_id, name, box.seal(org_id, name, value), now)
 
 
 async def delete(pool: Pool, org_id: UUID, name: str) -> bool:
     """Delete a secret; return whether there was one with that name."""
     async with org_transaction(pool, org_id) as connection:
-        return await store.delete(connection, org_id, name)
+        return await org_secrets.delete(connection, org_id, name)
 
 
 async def names(pool: Pool, org_id: UUID) -> list[tuple[str, datetime]]:
     """Return the names of an organisation's secrets, and when each was last set."""
     async with org_transaction(pool, org_id) as connection:
-        return await store.names(connection, org_id)
+        return await org_secrets.names(connection, org_id)
 
 
 async def resolve(
@@ -65,7 +64,7 @@ async def resolve(
     """
     requested = sorted(set(names))
     async with org_transaction(pool, org_id) as connection:
-        found = await store.sealed(connection, org_id, requested)
+        found = await org_secrets.sealed(connection, org_id, requested)
     missing = [name for name in requested if name not in found]
     if missing:
         raise Auth(
@@ -98,10 +97,10 @@ async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
     """
     count = 0
     async with pool.acquire() as connection, connection.transaction():
-        for org_id, name, sealed in await store.lock_all(connection):
+        for org_id, name, sealed in await org_secrets.lock_all(connection):
             if not box.sealed_with_first_key(sealed):
                 value = box.open(org_id, name, sealed)
-                await store.put(connection, org_id, name, box.seal(org_id, name, value), now)
+                await org_secrets.put(connection, org_id, name, box.seal(org_id, name, value), now)
                 count += 1
         count += await webhooks.reseal(connection, box)
         count += await alert_channels.reseal(connection, box)

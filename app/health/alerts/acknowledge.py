@@ -7,7 +7,7 @@ from app.core.errors import WrongState
 from app.store import audit
 from app.store.audit import AuditEntry
 from app.store.db import Pool
-from app.store.reports import acknowledgements as store
+from app.store.reports import acknowledgements
 from app.store.reports.acknowledgements import Acknowledged
 
 
@@ -19,8 +19,8 @@ async def acknowledge(pool: Pool, key: str, acknowledged: Acknowledged) -> None:
     action = AuditAction.ACKNOWLEDGE if acknowledged.until is None else AuditAction.SNOOZE
     detail = {} if acknowledged.until is None else {"until": acknowledged.until.isoformat()}
     async with pool.acquire() as connection, connection.transaction():
-        await store.lock(connection)
-        if not await store.acknowledge(connection, key, acknowledged):
+        await acknowledgements.lock(connection)
+        if not await acknowledgements.acknowledge(connection, key, acknowledged):
             raise WrongState(f"there is no alert of {key}")
         entry = AuditEntry(
             acknowledged.at, acknowledged.by, action, key, reason=acknowledged.note, detail=detail
@@ -31,7 +31,7 @@ async def acknowledge(pool: Pool, key: str, acknowledged: Acknowledged) -> None:
 async def release(pool: Pool, key: str, at: datetime, by: str) -> None:
     """Send reminders of this alert again. Raises WrongState if it is not acknowledged."""
     async with pool.acquire() as connection, connection.transaction():
-        await store.lock(connection)
-        if not await store.release(connection, key):
+        await acknowledgements.lock(connection)
+        if not await acknowledgements.release(connection, key):
             raise WrongState(f"the alert of {key} is not acknowledged")
         await audit.record(connection, [AuditEntry(at, by, AuditAction.UNACKNOWLEDGE, key)])

@@ -22,7 +22,7 @@ from app.health.alerts.compose import AlertChannel, AlertPlan, AlertPolicy
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 from app.health.judge import DEFAULT_RULES, HealthRules
 from app.store.db import Connection, Pool
-from app.store.reports import alerts as store
+from app.store.reports import alerts
 from app.store.reports import org_alerts as org_store
 
 COLLECTIONS_INTERVAL = 60  # seconds
@@ -49,7 +49,7 @@ async def check(context: AlertContext) -> bool:
     """
     pool = context.pool
     async with pool.acquire() as connection, connection.transaction():
-        now = await store.try_lock(connection)
+        now = await alerts.try_lock(connection)
         if now is None:
             return False
         states = await _states(connection)
@@ -57,7 +57,7 @@ async def check(context: AlertContext) -> bool:
         flips = [s for s in current.states.values() if job_state.changed(s, states.get(s.key))]
         new = {one.key for one in flips} - states.keys()
         if flips:
-            await store.record_flips(connection, [_flip(one) for one in flips], now)
+            await alerts.record_flips(connection, [_flip(one) for one in flips], now)
             states = await _states(connection)
         plan = compose.plan(current, _operators(states), context.policy)
         if plan:
@@ -72,7 +72,7 @@ async def check(context: AlertContext) -> bool:
 
 async def _states(connection: Connection) -> dict[str, RecordedState]:
     slices, states = Slices(rest=1), dict[str, RecordedState]()
-    for row in await store.states(connection):
+    for row in await alerts.states(connection):
         state = RecordedState(*row)
         states[state.key] = state
         await slices.checkpoint()
@@ -105,7 +105,7 @@ async def _seen(
         await slices.checkpoint()
     gone = [key for key, one in _operators(states).items() if one.ill and key not in jobs]
     if gone:  # Redis may have lost them, too
-        retired = await store.retired(connection, gone)
+        retired = await alerts.retired(connection, gone)
         standings += [_unwatched(key, now) for key in retired]
     if collections:
         standings += await _collections(connection, states, now)
@@ -156,8 +156,8 @@ def _collection_state(row: Mapping[str, object], now: datetime) -> JobState:
     )
 
 
-def _flip(one: JobState) -> store.HealthFlip:
-    return store.HealthFlip(
+def _flip(one: JobState) -> alerts.HealthFlip:
+    return alerts.HealthFlip(
         one.key, one.status.value, one.reason, one.needs_attention, one.since, one.detail
     )
 
@@ -169,13 +169,13 @@ async def _queue_message(
     current: CurrentStates,
     states: Mapping[str, RecordedState],
 ) -> None:  # fmt: skip
-    await store.mark_notified(
+    await alerts.mark_notified(
         connection, (plan.unhealthy, plan.reminded, plan.recovered), current.now
     )
     for channel in context.channels:
         found = compose.channel_messages(channel, plan, current, states, context.policy)
         for message in found:
-            await store.enqueue(connection, [channel.name], message, current.now)
+            await alerts.enqueue(connection, [channel.name], message, current.now)
     for message in compose.messages(plan, current, states, context.policy):
         _log.warning(
             "alert.put_out",
@@ -193,7 +193,7 @@ async def _enqueue_to_organisations(
 ) -> None:
     """Queue the messages to organisations' channels; the feed has the changes already."""
     reported = (plan.unhealthy, plan.reminded, plan.recovered)
-    await store.mark_notified(connection, reported, current.now)
+    await alerts.mark_notified(connection, reported, current.now)
     await org_store.remind(connection, plan.reminded, current.now)
     channels = await org_store.channels(connection, org_alerts.owners(plan))
     found = org_alerts.messages(channels, plan, current, states)

@@ -24,7 +24,7 @@ from app.health.alerts.watch import AlertContext
 from app.health.explain import at
 from app.store import server_faults
 from app.store.db import STORAGE_FULL, UNAVAILABLE, Pool
-from app.store.reports import alerts as store
+from app.store.reports import alerts
 
 POSTGRES_OUTAGE_LIMIT = 15.0  # seconds without Postgres before an alert is sent
 POSTGRES_INCIDENT = "postgres"
@@ -200,7 +200,7 @@ class AlertWatcher:
                 POSTGRES_INCIDENT,
             )
             try:
-                await store.enqueue(self._watched.pool, channels, message, datetime.now(UTC))
+                await alerts.enqueue(self._watched.pool, channels, message, datetime.now(UTC))
             except BaseException:
                 self._sent_without_redis = reported  # the next step without an error reports it
                 raise

@@ -9,7 +9,7 @@ from app.core.enums import Scope
 from app.core.errors import NotFound
 from app.store import tenancy
 from app.store.bounded import RowPage
-from app.store.content import news_listing as store
+from app.store.content import news_listing
 from app.store.content.news_listing import NewsFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
@@ -36,8 +36,10 @@ async def list_articles(request: ApiRequest) -> ApiResponse:
     query: NewsQuery = request.query
     after = cursor.decode_instant_and_number(query.cursor)
     async with tenancy.transaction(request.context.pool, None) as connection:
-        found = await store.articles(connection, _filters(query), after, query.limit)
-        entities = await store.article_entities(connection, [row["id"] for row in found.rows])
+        found = await news_listing.articles(connection, _filters(query), after, query.limit)
+        entities = await news_listing.article_entities(
+            connection, [row["id"] for row in found.rows]
+        )
     bodies = [
         ArticleBody.model_validate(only(ArticleBody, row, entities=entities.get(row["id"], [])))
         for row in found.rows
@@ -50,10 +52,10 @@ async def list_stories(request: ApiRequest) -> ApiResponse:
     query: NewsQuery = request.query
     after = cursor.decode_instant_and_number(query.cursor)
     async with tenancy.transaction(request.context.pool, None) as connection:
-        found = await store.stories(connection, _filters(query), after, query.limit)
+        found = await news_listing.stories(connection, _filters(query), after, query.limit)
         ids = [row["id"] for row in found.rows]
-        entities = await store.story_entities(connection, ids)
-        sentiment = await store.story_sentiment(connection, ids, 1)
+        entities = await news_listing.story_entities(connection, ids)
+        sentiment = await news_listing.story_sentiment(connection, ids, 1)
     bodies = [
         StorySummary.model_validate(
             _summary(row, entities.get(row["id"], []), sentiment[row["id"]])
@@ -67,12 +69,12 @@ async def read_story(request: ApiRequest) -> ApiResponse:
     """Read a story with its updates and the course of its sentiment."""
     story_id = int(request.path["story"])
     async with tenancy.transaction(request.context.pool, None) as connection:
-        row = await store.story(connection, story_id)
+        row = await news_listing.story(connection, story_id)
         if row is None:
             raise NotFound(f"there is no story {story_id}")
-        updates = await store.story_updates(connection, story_id, MAX_UPDATES)
-        values = (await store.story_sentiment(connection, [story_id], MAX_VALUES))[story_id]
-        entities = (await store.story_entities(connection, [story_id])).get(story_id, [])
+        updates = await news_listing.story_updates(connection, story_id, MAX_UPDATES)
+        values = (await news_listing.story_sentiment(connection, [story_id], MAX_VALUES))[story_id]
+        entities = (await news_listing.story_entities(connection, [story_id])).get(story_id, [])
     body = _summary(row, entities, values) | {
         "updates": [only(StoryUpdateBody, update) for update in updates],
         "sentiments": [only(SentimentValue, value) for value in values],

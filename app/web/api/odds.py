@@ -14,7 +14,7 @@ from app.core.enums import Scope
 from app.core.errors import NotFound
 from app.odds import comparison, price_rows
 from app.odds.comparison import Match
-from app.store.content import odds_comparison as store
+from app.store.content import odds_comparison
 from app.store.content.odds_comparison import MatchFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
@@ -55,8 +55,10 @@ async def list_best(request: ApiRequest) -> ApiResponse:
 async def read_match(request: ApiRequest) -> ApiResponse:
     """Read a match, by its Sportradar id or platform/event id, with the prices of every site."""
     key = request.path["match"]
-    events = await store.events(request.context.pool, key)
-    rows = await store.prices(request.context.pool, [event["id"] for event in events], None)
+    events = await odds_comparison.events(request.context.pool, key)
+    rows = await odds_comparison.prices(
+        request.context.pool, [event["id"] for event in events], None
+    )
     found = await _compare(request, rows)
     if not found:
         raise NotFound(f"there is no match {key!r} with a price")
@@ -70,11 +72,11 @@ async def price_history(request: ApiRequest) -> ApiResponse:
     pool, key = request.context.pool, request.path["match"]
     before = cursor.decode_instant_and_number(query.cursor)
     pick = (query.market, query.outcome, query.line)
-    events = await store.events(pool, key)
+    events = await odds_comparison.events(pool, key)
     ids = [event["id"] for event in events]
-    moves = await store.price_history(pool, ids, pick, query.limit + 1, before)
+    moves = await odds_comparison.price_history(pool, ids, pick, query.limit + 1, before)
     if not moves and before is None:
-        raise NotFound(await store.no_price_reason(pool, key, ids, pick))
+        raise NotFound(await odds_comparison.no_price_reason(pool, key, ids, pick))
     page, more = moves[-query.limit :], len(moves) > query.limit
     return ApiResponse(
         PriceHistory(
@@ -102,10 +104,10 @@ async def _page(request: ApiRequest, query: BestQuery) -> tuple[list[Match], str
         query.teams,
         (place[2], place[3]) if place else None,
     )
-    picked = await store.pick_matches(request.context.pool, filters)
+    picked = await odds_comparison.pick_matches(request.context.pool, filters)
     shown, more = picked[: query.limit], len(picked) > query.limit
     ids = [event_id for match in shown for event_id in match.event_ids]
-    rows = await store.prices(request.context.pool, ids, query.market)
+    rows = await odds_comparison.prices(request.context.pool, ids, query.market)
     last = shown[-1] if more else None
     return await _compare(request, rows), (
         cursor.encode(since, until, last.kickoff, last.key) if last else None
@@ -117,7 +119,7 @@ async def _compare(request: ApiRequest, rows: Sequence[dict[str, Any]]) -> list[
     max_age = request.context.declared.odds_max_age()
 
     def compare() -> list[Match]:
-        return comparison.compare(store.offers_from_rows(rows), request.now, max_age)
+        return comparison.compare(odds_comparison.offers_from_rows(rows), request.now, max_age)
 
     return await asyncio.to_thread(compare)
 

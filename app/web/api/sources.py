@@ -13,8 +13,7 @@ from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import ORG_SOURCE_PREFIX
 from app.store import tenancy
 from app.store.db import Connection
-from app.store.orgs import collection, recipe_revisions
-from app.store.orgs import org_sources as store
+from app.store.orgs import collection, org_sources, recipe_revisions
 from app.store.orgs.org_sources import OrgRecipe
 from app.store.orgs.recipe_revisions import RecipeRevision
 from app.web.api import dry_run_pool, problems
@@ -32,7 +31,7 @@ from app.web.api.schemas.sources import (
 async def list_sources(request: ApiRequest) -> ApiResponse:
     """List the organisation's own sources."""
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        found = await store.all_of(connection, request.org_id)
+        found = await org_sources.all_of(connection, request.org_id)
     lines = [OrgSourceSummary.model_validate(_summary(stored)) for stored in found]
     return ApiResponse(OrgSourceList(sources=lines))
 
@@ -52,7 +51,7 @@ async def create_source(request: ApiRequest) -> ApiResponse:
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         await _check_count(connection, request)
         try:
-            await store.add(connection, request.org_id, created)
+            await org_sources.add(connection, request.org_id, created)
         except asyncpg.UniqueViolationError:
             raise Conflict(
                 f"a source named {created.name!r} already exists: change it with PUT"
@@ -77,7 +76,7 @@ async def change_source(request: ApiRequest) -> ApiResponse:
         before = await _locked(connection, request)
         if before.recipe == body.recipe:
             return _answer(before)
-        await store.change(connection, request.org_id, name, body.recipe, request.now)
+        await org_sources.change(connection, request.org_id, name, body.recipe, request.now)
         revision = before.revision + 1
         after = replace(before, recipe=body.recipe, revision=revision, updated_at=request.now)
         await _record(connection, request, after)
@@ -89,12 +88,12 @@ async def delete_source(request: ApiRequest) -> ApiResponse:
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         stored = await _locked(connection, request)
         source = ORG_SOURCE_PREFIX + stored.name
-        presets = await store.chosen_by(connection, request.org_id, source)
+        presets = await org_sources.chosen_by(connection, request.org_id, source)
         if presets:
             raise Conflict(
                 f"{source} is used by presets: {', '.join(presets)}; remove it from them first"
             )
-        await store.drop(connection, request.org_id, stored.name, source)
+        await org_sources.drop(connection, request.org_id, stored.name, source)
     return ApiResponse()
 
 
@@ -114,12 +113,12 @@ async def load_recipe(request: ApiRequest, text: str) -> Recipe:
 async def stored_source(request: ApiRequest) -> OrgRecipe:
     """Return the stored source that the path names. Raises NotThere."""
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        return _existing(await store.one(connection, request.org_id, request.path["name"]))
+        return _existing(await org_sources.one(connection, request.org_id, request.path["name"]))
 
 
 async def _locked(connection: Connection, request: ApiRequest) -> OrgRecipe:
     await collection.lock_org(connection, request.org_id)
-    stored = _existing(await store.one(connection, request.org_id, request.path["name"]))
+    stored = _existing(await org_sources.one(connection, request.org_id, request.path["name"]))
     if request.revision not in (None, stored.revision):
         raise StaleEdit(f"the source is at revision {stored.revision}, not {request.revision}")
     return stored
@@ -135,7 +134,7 @@ async def _check_count(connection: Connection, request: ApiRequest) -> None:
     limits = OrgLimits.of(
         request.context.config, await collection.lock_org(connection, request.org_id)
     )
-    count = len(await store.names(connection, request.org_id))
+    count = len(await org_sources.names(connection, request.org_id))
     try:
         limits.check("max_recipes", count + 1)
     except OverLimit as error:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.health.alerts import acknowledge as rules
 from app.store.db import Connection
-from app.store.reports import acknowledgements as store
+from app.store.reports import acknowledgements
 from app.store.reports.acknowledgements import Acknowledged
 from app.store.schedules import heartbeats
 from app.web.context import web_context
@@ -31,8 +31,8 @@ async def alerts(request: Request, user: SessionUser, connection: Connection) ->
         "user": user,
         "section": "alerts",
         "now": await heartbeats.database_now(connection),
-        "alerts": await store.open_alerts(connection, SHOWN),
-        "flips": await store.flips(connection, FLIPS),
+        "alerts": await acknowledgements.open_alerts(connection, SHOWN),
+        "flips": await acknowledgements.flips(connection, FLIPS),
         "remind_hours": web_context(request).config.alert_remind_hours,
         "notice": NOTICES.get(request.query_params.get("done", ""), ""),
     }

@@ -16,7 +16,7 @@ from app.sources.recipes.model import FEED_COLUMNS, Recipe
 from app.sources.recipes.source import ORG_SOURCE_PREFIX
 from app.store.bounded import MAX_EXAMINED, RowPage
 from app.store.content import changes as history
-from app.store.content import item_listing as store
+from app.store.content import item_listing
 from app.store.content.item_listing import ItemFilter
 from app.store.db import Connection
 from app.store.orgs import org_sources, orgs
@@ -38,7 +38,7 @@ STATES = {"": None, "present": False, "missing": True}
 async def sources(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The sources of which items are stored, of the user's organisation or of the chosen owner."""
     owner = await _owner(request, user, connection)
-    found = await store.sources(connection, owner, MAX_SOURCES)
+    found = await item_listing.sources(connection, owner, MAX_SOURCES)
     return reading.respond(
         "data/item_sources.html",
         user,
@@ -95,7 +95,7 @@ async def item(request: Request, user: SessionUser, connection: Connection) -> R
     """One item with all its values and their changes. Raises HTTPException 404."""
     owner = await _owner(request, user, connection)
     source, item_id = request.path_params["source"], request.path_params["item_id"]
-    row = await store.item(connection, owner, source, item_id)
+    row = await item_listing.item(connection, owner, source, item_id)
     if row is None:
         raise HTTPException(404, "No such item.")
     changes = await history.history(
@@ -127,10 +127,10 @@ async def _page_of_items(
     """One page of items, and whether only the last changed ones were sorted."""
     if order == "changed":
         after = reading.cursor_param(request, tuple[datetime, int])
-        return await store.changed(connection, filters, after, reading.PER_PAGE), False
+        return await item_listing.changed(connection, filters, after, reading.PER_PAGE), False
     if order == "key":
         after = reading.cursor_param(request, tuple[str])
-        return await store.by_key(connection, filters, after, reading.PER_PAGE), False
+        return await item_listing.by_key(connection, filters, after, reading.PER_PAGE), False
     cursor = reading.cursor_param(request, tuple[int])
     offset = min(max(cursor[0], 0), MAX_OFFSET) if cursor else 0
     descending = order.startswith("-")
@@ -138,7 +138,7 @@ async def _page_of_items(
     by = ItemFilter(
         filters.org_id, filters.source, filters.text, filters.missing, column, descending
     )
-    rows, more = await store.by_column(connection, by, offset, reading.PER_PAGE)
+    rows, more = await item_listing.by_column(connection, by, offset, reading.PER_PAGE)
     return RowPage(rows, (offset + reading.PER_PAGE,) if more else None), True
 
 

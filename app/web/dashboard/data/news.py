@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.store.content import news_listing as store
+from app.store.content import news_listing
 from app.store.content.news_listing import NewsFilter
 from app.store.db import Connection
 from app.store.runs.origins import origins
@@ -28,10 +28,10 @@ RANGE = (-1.0, 1.0)  # of the sentiment
 async def articles(request: Request, user: SessionUser, connection: Connection) -> Response:
     """Articles, the last published first, and the daily mean of their sentiment."""
     filters, active = _filters(request)
-    found = await store.articles(connection, filters, _cursor(request), reading.PER_PAGE)
+    found = await news_listing.articles(connection, filters, _cursor(request), reading.PER_PAGE)
     now = await heartbeats.database_now(connection)
     since = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
-    days = await store.daily_sentiment(connection, since, filters.entity)
+    days = await news_listing.daily_sentiment(connection, since, filters.entity)
     points = [
         ChartPoint(day["day"], None if day["mean"] is None else float(day["mean"])) for day in days
     ]
@@ -40,7 +40,9 @@ async def articles(request: Request, user: SessionUser, connection: Connection) 
         user,
         "articles",
         articles=found.rows,
-        entities_of=await store.article_entities(connection, [row["id"] for row in found.rows]),
+        entities_of=await news_listing.article_entities(
+            connection, [row["id"] for row in found.rows]
+        ),
         days=days,
         chart=sloped_chart(
             [ChartLine("mean sentiment", points)],
@@ -49,7 +51,7 @@ async def articles(request: Request, user: SessionUser, connection: Connection) 
             f"Mean sentiment of articles for each of the last {DAYS} days",
             RANGE,
         ),
-        entities=await store.tracked_entities(connection, MAX_ENTITIES),
+        entities=await news_listing.tracked_entities(connection, MAX_ENTITIES),
         origins=await origins(connection, (row["run_id"] for row in found.rows), None),
         **reading.paging(request, ARTICLES, active, found),
     )
@@ -58,21 +60,21 @@ async def articles(request: Request, user: SessionUser, connection: Connection) 
 async def stories(request: Request, user: SessionUser, connection: Connection) -> Response:
     """Stories, the last updated first, each with the course of its sentiment."""
     filters, active = _filters(request)
-    found = await store.stories(connection, filters, _cursor(request), reading.PER_PAGE)
+    found = await news_listing.stories(connection, filters, _cursor(request), reading.PER_PAGE)
     ids = [row["id"] for row in found.rows]
-    sentiment = await store.story_sentiment(connection, ids, SPARK_VALUES)
+    sentiment = await news_listing.story_sentiment(connection, ids, SPARK_VALUES)
     return reading.respond(
         "data/stories.html",
         user,
         "stories",
         stories=found.rows,
-        entities_of=await store.story_entities(connection, ids),
+        entities_of=await news_listing.story_entities(connection, ids),
         last={story_id: values[-1]["value"] for story_id, values in sentiment.items() if values},
         sparks={
             story_id: sparkline([value["value"] for value in values], *RANGE)
             for story_id, values in sentiment.items()
         },
-        entities=await store.tracked_entities(connection, MAX_ENTITIES),
+        entities=await news_listing.tracked_entities(connection, MAX_ENTITIES),
         origins=await origins(connection, (row["run_id"] for row in found.rows), None),
         **reading.paging(request, STORIES, active, found),
     )
@@ -81,11 +83,11 @@ async def stories(request: Request, user: SessionUser, connection: Connection) -
 async def story(request: Request, user: SessionUser, connection: Connection) -> Response:
     """One story: its sentiment over time and its updates. Raises HTTPException 404."""
     story_id = request.path_params["story_id"]
-    row = await store.story(connection, story_id)
+    row = await news_listing.story(connection, story_id)
     if row is None:
         raise HTTPException(404, "No such story.")
-    values = (await store.story_sentiment(connection, [story_id], MAX_VALUES))[story_id]
-    updates = await store.story_updates(connection, story_id, MAX_UPDATES)
+    values = (await news_listing.story_sentiment(connection, [story_id], MAX_VALUES))[story_id]
+    updates = await news_listing.story_updates(connection, story_id, MAX_UPDATES)
     points = [ChartPoint(value["at"], value["value"]) for value in values]
     chart = (
         sloped_chart(
@@ -107,7 +109,7 @@ async def story(request: Request, user: SessionUser, connection: Connection) -> 
         values=list(reversed(values)),
         updates=updates,
         chart=chart,
-        entities=(await store.story_entities(connection, [story_id])).get(story_id, []),
+        entities=(await news_listing.story_entities(connection, [story_id])).get(story_id, []),
         origins=await origins(connection, run_ids, None),
     )
 

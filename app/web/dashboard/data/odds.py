@@ -17,7 +17,7 @@ from app.core.config import Config
 from app.core.enums import Market, MarketOutcome
 from app.odds import comparison
 from app.odds.comparison import OUTCOMES, Match
-from app.store.content import odds_comparison as store
+from app.store.content import odds_comparison
 from app.store.content.odds_comparison import MatchFilter
 from app.store.db import Connection
 from app.store.runs.origins import origins
@@ -59,11 +59,11 @@ async def matches(request: Request, user: SessionUser, connection: Connection) -
         teams or None,
         (after[1], after[2]) if after else None,
     )
-    picked = await store.pick_matches(connection, filters)
+    picked = await odds_comparison.pick_matches(connection, filters)
     shown = picked[:MATCHES]
     ids = [event_id for match in shown for event_id in match.event_ids]
-    rows = await store.prices(connection, ids, market)
-    offers = store.offers_from_rows(rows)
+    rows = await odds_comparison.prices(connection, ids, market)
+    offers = odds_comparison.offers_from_rows(rows)
     compared = comparison.compare(offers, now, schedule_settings.odds_max_age(config))
     active = {
         "market": market.value,
@@ -83,7 +83,7 @@ async def matches(request: Request, user: SessionUser, connection: Connection) -
         markets=list(Market),
         now=now,
         filters=active,
-        competitions=await store.competitions(connection, since, until, COMPETITIONS),
+        competitions=await odds_comparison.competitions(connection, since, until, COMPETITIONS),
         older=reading.next_link(PATH, active, cursor),
         first_page=reading.first_link(PATH, active) if after else "",
         price_path=price_path,
@@ -110,16 +110,16 @@ async def match(request: Request, user: SessionUser, connection: Connection) -> 
     Raises HTTPException 404.
     """
     config, key = web_context(request).config, request.path_params["match"]
-    events = await store.events(connection, key)
+    events = await odds_comparison.events(connection, key)
     if not events:
         raise HTTPException(404, "No such match.")
     now, ids = await heartbeats.database_now(connection), [event["id"] for event in events]
-    rows = await store.prices(connection, ids, None)
+    rows = await odds_comparison.prices(connection, ids, None)
     max_age = schedule_settings.odds_max_age(config)
-    compared = comparison.compare(store.offers_from_rows(rows), now, max_age)
+    compared = comparison.compare(odds_comparison.offers_from_rows(rows), now, max_age)
     pick = _pick(request, rows)
-    moves = await store.price_history(connection, ids, pick, MAX_CHANGES)
-    changes = await store.event_changes(connection, ids, LISTED_CHANGES)
+    moves = await odds_comparison.price_history(connection, ids, pick, MAX_CHANGES)
+    changes = await odds_comparison.event_changes(connection, ids, LISTED_CHANGES)
     states = site_states(events, rows, pick, _platforms(config, rows), now, max_age)
     found = await origins(connection, _run_ids(moves[-LISTED_CHANGES:], changes, states), None)
     period = request.query_params.get("period", "all")
@@ -173,7 +173,9 @@ def price_path(
 
 
 def _all_of(
-    shown: Sequence[store.PickedMatch], compared: Sequence[Match], rows: Sequence[dict[str, Any]]
+    shown: Sequence[odds_comparison.PickedMatch],
+    compared: Sequence[Match],
+    rows: Sequence[dict[str, Any]],
 ) -> list[ListedMatch]:
     by_key = {each.key: each for each in compared}
     first = {row["match"]: row for row in reversed(rows)}
