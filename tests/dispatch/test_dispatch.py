@@ -63,16 +63,16 @@ async def test_all_that_are_due_wait_in_line_and_a_few_are_let_in(
 
 
 async def test_a_batch_makes_way_for_the_start_of_a_built_in_job(
-    house: WorkerContext, ctx: dict[str, Any]
+    context: WorkerContext, ctx: dict[str, Any]
 ) -> None:
-    await due_now(house, 3)
+    await due_now(context, 3)
     start = utc_now() + timedelta(seconds=0.05)
     dispatch_state(ctx).starts.expect(start)
 
     await dispatch(ctx)
 
-    assert await house.pool.fetchval("SELECT count(*) FROM runs WHERE status = 'queued'") == 3
-    assert await house.pool.fetchval("SELECT min(queued_at) FROM runs") >= start
+    assert await context.pool.fetchval("SELECT count(*) FROM runs WHERE status = 'queued'") == 3
+    assert await context.pool.fetchval("SELECT min(queued_at) FROM runs") >= start
 
 
 async def test_what_a_worker_cannot_do_it_does_not_decide(

@@ -24,15 +24,15 @@ FAST = HostLimits(rate=1_000, burst=1_000, concurrency=2)
 
 
 @pytest.fixture
-async def house(dsn: str, redis: ArqRedis, redis_url: str) -> AsyncGenerator[WorkerContext]:
+async def context(dsn: str, redis: ArqRedis, redis_url: str) -> AsyncGenerator[WorkerContext]:
     config = config_for(dsn, redis_url, metrics_token=SecretStr(PASSWORD))
     async with worker_harness.opened(config, redis) as opened:
         yield opened
 
 
-async def recorded(house: WorkerContext, run_id: UUID) -> str:
+async def recorded(context: WorkerContext, run_id: UUID) -> str:
     """The run, its events and its sources, as text."""
-    rows = await house.pool.fetch(
+    rows = await context.pool.fetch(
         "SELECT r::text FROM runs r WHERE execution_id = $1"
         " UNION ALL SELECT e::text FROM run_events e WHERE execution_id = $1"
         " UNION ALL SELECT s::text FROM run_sources s WHERE execution_id = $1",
@@ -71,11 +71,11 @@ async def loses_postgres(_: Run) -> None:
     [raises, raises_at_the_cut, fails_in_parts, defers, defers_too_long, loses_postgres],
 )
 async def test_no_outcome_of_a_run_is_recorded_with_a_secret(
-    house: WorkerContext, body: Function
+    context: WorkerContext, body: Function
 ) -> None:
-    run_id = await worker_harness.perform(house, job=worker_harness.job_of(body))
+    run_id = await worker_harness.perform(context, job=worker_harness.job_of(body))
 
-    said = await recorded(house, run_id)
+    said = await recorded(context, run_id)
 
     assert "***" in said or body is raises_at_the_cut
     assert [shape for shape in (*SHAPES, PASSWORD[:5]) if shape in said] == []
@@ -99,10 +99,10 @@ class Talkative:
         raise NotImplementedError
 
 
-async def test_no_failure_of_a_source_is_recorded_with_a_secret(house: WorkerContext) -> None:
-    run_id = await worker_harness.perform(house, job=worker_harness.collecting(Talkative()))
+async def test_no_failure_of_a_source_is_recorded_with_a_secret(context: WorkerContext) -> None:
+    run_id = await worker_harness.perform(context, job=worker_harness.collecting(Talkative()))
 
-    said = await recorded(house, run_id)
+    said = await recorded(context, run_id)
 
     assert "cannot read a with ***" in said
     assert PASSWORD not in said

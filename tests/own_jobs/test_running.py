@@ -115,14 +115,14 @@ class Odd(BaseException):
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, Odd])
 async def test_whatever_a_job_raises_is_the_failure_of_its_run(
-    house: WorkerContext, kind: type[BaseException]
+    context: WorkerContext, kind: type[BaseException]
 ) -> None:
     @job
     async def own(run: Run) -> None:
         del run
         raise kind("the shop is closed")
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
     ended = (row["status"], row["error_type"], row["error_message"])
     assert ended == ("failure", kind.__name__, "the shop is closed")
@@ -130,7 +130,7 @@ async def test_whatever_a_job_raises_is_the_failure_of_its_run(
 
 @pytest.mark.parametrize("retries", [0, 1])
 async def test_a_secret_in_the_text_of_an_error_is_not_stored(
-    house: WorkerContext, retries: int
+    context: WorkerContext, retries: int
 ) -> None:
     @job(retries=retries)
     async def own(run: Run) -> None:
@@ -138,36 +138,36 @@ async def test_a_secret_in_the_text_of_an_error_is_not_stored(
         if retries:
             raise ValueError("https://me:sesame2@shop.example/?token=sesame3 is closed")
 
-    row = await performed(house, own)
+    row = await performed(context, own)
 
-    events = await house.pool.fetch("SELECT detail FROM run_events")
+    events = await context.pool.fetch("SELECT detail FROM run_events")
     stored = f"{row} {[event['detail'] for event in events]}"
     assert "***" in stored
     assert "sesame" not in stored
 
 
 async def enqueued(
-    house: WorkerContext, own: Job, *args: object, **params: object
+    context: WorkerContext, own: Job, *args: object, **params: object
 ) -> dict[str, Any]:
     """One arq job as a script enqueues it; returns its run's row."""
-    ctx = worker_harness.ctx_of(house)
+    ctx = worker_harness.ctx_of(context)
     await registry.arq_task(own).coroutine(ctx, *args, **params)
-    return await worker_harness.run_row(house.pool, uuid5(NAMESPACE_OID, ctx["job_id"]))
+    return await worker_harness.run_row(context.pool, uuid5(NAMESPACE_OID, ctx["job_id"]))
 
 
 async def test_positional_arguments_of_an_arq_job_are_parameters_by_their_order(
-    house: WorkerContext,
+    context: WorkerContext,
 ) -> None:
     @job
     async def own(ctx: dict[str, Any], region: str, pages: int = 1, *, run_id: str = "") -> object:
         del ctx
         return [region, pages, run_id]
 
-    one = await enqueued(house, own, "ng")
-    both = await enqueued(house, own, str(uuid4()), 2, run_id="mine")
-    named = await enqueued(house, own, "ke", pages=3)
-    surplus = await enqueued(house, own, "ng", 1, "x")
-    twice = await enqueued(house, own, "ng", region="ke")
+    one = await enqueued(context, own, "ng")
+    both = await enqueued(context, own, str(uuid4()), 2, run_id="mine")
+    named = await enqueued(context, own, "ke", pages=3)
+    surplus = await enqueued(context, own, "ng", 1, "x")
+    twice = await enqueued(context, own, "ng", region="ke")
 
     assert one["stats"] == {"result": ["ng", 1, ""]}
     assert both["stats"] == {"result": [both["params"]["region"], 2, "mine"]}
@@ -178,13 +178,13 @@ async def test_positional_arguments_of_an_arq_job_are_parameters_by_their_order(
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "[-Infinity]"])
 async def test_an_arq_job_with_a_number_that_json_does_not_have_is_a_failed_run(
-    house: WorkerContext, text: str
+    context: WorkerContext, text: str
 ) -> None:
     @job
     async def own(run: Run, *, x: Any = 0) -> None:
         del run, x
 
-    row = await enqueued(house, own, **loads(f'{{"x": {text}}}'.encode()))
+    row = await enqueued(context, own, **loads(f'{{"x": {text}}}'.encode()))
 
     assert (row["status"], row["error_type"]) == ("failure", "BadParameters")
     assert "a number that JSON does not have" in row["error_message"]
@@ -192,7 +192,7 @@ async def test_an_arq_job_with_a_number_that_json_does_not_have_is_a_failed_run(
 
 @pytest.mark.parametrize("name", ["status", "error", "event", "self", "execution_id", "exc_info"])
 async def test_what_a_job_returns_may_have_the_names_of_the_fields_of_its_log_line(
-    house: WorkerContext, name: str
+    context: WorkerContext, name: str
 ) -> None:
     @job
     async def own(run: Run) -> dict[str, object]:
@@ -200,7 +200,7 @@ async def test_what_a_job_returns_may_have_the_names_of_the_fields_of_its_log_li
         return {name: "mine"}
 
     with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
-        row = await performed(house, own)
+        row = await performed(context, own)
 
     (line,) = [line for line in lines if line["event"] == "run.finished"]
     assert (row["status"], row["stats"]) == ("success", {name: "mine"})

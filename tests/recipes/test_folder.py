@@ -157,10 +157,10 @@ async def test_a_recipe_that_is_gone_is_switched_off_and_comes_back(
     ) in {None, True}
 
 
-async def other_worker(house: WorkerContext, *keys: str) -> None:
+async def other_worker(context: WorkerContext, *keys: str) -> None:
     """Another worker lives, and declares these schedules."""
-    facts = WorkerFacts(seen_at=house.clock(), jobs=keys)
-    await health.write_worker(house.redis, "other", 60, facts)
+    facts = WorkerFacts(seen_at=context.clock(), jobs=keys)
+    await health.write_worker(context.redis, "other", 60, facts)
 
 
 async def test_a_recipe_that_another_worker_has_is_not_switched_off(
