@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from app.core.config import Config
 from app.core.errors import OverLimit
+
+if TYPE_CHECKING:
+    from app.core.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class OrgLimits:
     max_stored_mb: float
 
     @classmethod
-    def of(cls, defaults: Config, own: Mapping[str, Any]) -> Self:
+    def of(cls, defaults: "Config", own: Mapping[str, Any]) -> Self:
         """Return the defaults, replaced by the organisation's own limits where it has them."""
         return cls(
             **{
