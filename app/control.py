@@ -35,26 +35,23 @@ class Clock:
     _started_monotonic: float = field(default_factory=time.monotonic)
 
     def __call__(self) -> datetime:
-        return self._machine_time() + self.offset
+        return self._machine_time(time.monotonic()) + self.offset
 
     def error(self) -> float:
         """Return the seconds by which the machine's clock is ahead of the database's."""
         return (datetime.now(UTC) + self.skew - self()).total_seconds()
 
-    def _machine_time(self) -> datetime:
+    def _machine_time(self, monotonic: float) -> datetime:
         # Monotonic from the start: setting the machine's clock while we run changes nothing.
-        return (
-            self._started_wall
-            + self.skew
-            + timedelta(seconds=time.monotonic() - self._started_monotonic)
-        )
+        passed = timedelta(seconds=monotonic - self._started_monotonic)
+        return self._started_wall + self.skew + passed
 
     async def synchronise(self, pool: Pool) -> None:
         """Synchronise with the database's clock, allowing half the round trip for transport."""
-        before, started = self._machine_time(), time.monotonic()
+        started = time.monotonic()
         database_now = await heartbeats.database_now(pool)
         half_trip = timedelta(seconds=(time.monotonic() - started) / 2)
-        offset = database_now - before - half_trip
+        offset = database_now - self._machine_time(started) - half_trip
         # A difference within half a round trip is measurement error.
         if abs(offset - self.offset) > half_trip + MIN_CLOCK_CORRECTION:
             self.offset = offset
