@@ -19,8 +19,12 @@ MIN_SECRET_LENGTH = 6  # characters; redacting shorter secrets would make lines 
 _NAME = r"(?:api[_-]?key|apikey|access[_-]?token|auth[_-]?token|token|secret|password|passwd|pwd)"
 _FIELD = re.compile(rf"(?:^|[_-])(?:authorization|cookie|{_NAME})$", re.IGNORECASE)
 # Not our own marker, nor prose after a setting's name: "set SESSION_SECRET: a restart ends it",
-# "auth.token: SHOP_KEY is not set".
-_NO_VALUE = r"\(hidden\)|(?:an?|the|is|not|to|of|it)\s|\w+(?:, secret:\w+)*\sis\snot\sset"
+# "auth.token: SHOP_KEY is not set", "… is in the operator's environment (write secret:NAME)".
+_NO_VALUE = (
+    r"\(hidden\)|(?:an?|the|is|not|to|of|it)\s|NAME\)"
+    r"|(?:secret:)?\w+(?:, secret:\w+)*\sis\s"
+    r"(?:not\sset|in\sthe\soperator's\senvironment|in\san\sorganisation's\sstore)"
+)
 _VALUE = rf"(?!{_NO_VALUE})[^\s&'\",;}}]+"
 _SIGN = r"['\"]?\s*[=:]\s*['\"]?"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (

@@ -209,6 +209,8 @@ def test_a_password_of_a_url_is_hidden_in_every_encoding() -> None:
         "wares.toml: line 1: auth.token: SHOP_KEY is not set",
         "secret:SHOP_TOKEN is not set; set it under /collection/secrets",
         "secret:SHOP_TOKEN, secret:OTHER is not set; set it under /collection/secrets",
+        "auth.token: X is in the operator's environment (write secret:NAME)",
+        "auth.password: secret:X is in an organisation's store (write env:NAME)",
     ],
 )
 def test_the_name_of_a_secret_that_is_not_set_is_told(told: str) -> None:

@@ -19,6 +19,7 @@ from app.orgs import tokens
 from app.store.db import Pool
 from app.store.schedules import heartbeats
 from app.web.application import create_app
+from app.web.page_and_api_routes import page_and_api_routes
 from tests.api.clients import ODDS, wares
 from tests.configs import config_for
 from tests.dashboard.server import csrf_of
@@ -332,7 +333,7 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
 
 def routes_of(app: Starlette) -> Iterator[str]:
     """Every method and path of the application, such as `GET /runs/{run_id:uuid}`."""
-    for prefix, route in _flat("", app.routes):
+    for prefix, route in _flat("", [*app.routes, *page_and_api_routes()]):
         for method in sorted(route.methods or ()):
             if method != "HEAD":
                 yield f"{method} {prefix}{route.path}"

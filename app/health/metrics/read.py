@@ -21,6 +21,7 @@ from app.store.reports.metrics import MetricTotal, QueueBacklog
 TOTALS_KEY = "rollcall:metrics:totals"
 TOTALS_TTL = 7 * 24 * 3600  # seconds
 QUEUES = {"arq": "arq:queue", "collections": "rollcall:queue:collections"}
+OVERDUE_SECONDS = 60.0  # for which a collection is due before its schedule is examined
 MAX_OVERDUE = 200  # overdue collections that are examined at a scrape
 
 Row = tuple[str, str, str, str, float]
@@ -30,9 +31,12 @@ _rows = msgspec.json.Decoder(list[Row])
 async def read_totals(pool: Pool) -> tuple[list[MetricTotal], QueueBacklog]:
     """All counters, and the waiting runs. First folds the notes of the triggers into the totals."""
     await metrics.fold(pool)
-    overdue = await metrics.overdue_collections(pool, MAX_OVERDUE)
-    held = [key for key, *row in overdue if not _is_readable(*row)]
-    return await metrics.totals(pool), await metrics.queue_backlog(pool, held)
+    totals, backlog = await metrics.totals(pool), await metrics.queue_backlog(pool)
+    if backlog.collections_lag > OVERDUE_SECONDS:
+        overdue = await metrics.overdue_collections(pool, MAX_OVERDUE)
+        held = [key for key, *row in overdue if not _is_readable(*row)]
+        backlog = await metrics.queue_backlog(pool, held)
+    return totals, backlog
 
 
 def _is_readable(spec: Any, policies: Any) -> bool:
