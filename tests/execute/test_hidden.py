@@ -96,7 +96,8 @@ class Talkative:
         raise RuntimeError(f"cannot read {part.key} with {PASSWORD}")
 
     def parse(self, raw: RawPage) -> Sequence[Record]:
-        raise NotImplementedError
+        del raw  # there is none
+        return ()
 
 
 async def test_no_failure_of_a_source_is_recorded_with_a_secret(context: WorkerContext) -> None:

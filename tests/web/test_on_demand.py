@@ -1,19 +1,16 @@
 """The pages and the API are imported when the first of them is requested."""
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 
 from app.core.config import Config
 from app.web.application import create_app
+from tests.web.fresh_process import printed_by
 
-PROJECT = Path(__file__).parents[2]
 DEADLINE = 20.0  # seconds
 NEEDED_FOR_PAGES = ("app.models", "app.web.api.table", "sqlalchemy", "sqlmodel", "workers.registry")
 PROBE = f"""
@@ -35,27 +32,14 @@ asyncio.run(request("/livez"))
 asyncio.run(request("/static/rollcall.css"))
 asyncio.run(request("/docs"))
 """
-NOWHERE = {
-    "DATABASE_URL": "postgresql://rollcall@127.0.0.1:1/rollcall",
-    "REDIS_URL": "redis://127.0.0.1:1/0",
-}
 
 
 def test_what_pages_need_is_imported_with_the_first_of_them() -> None:
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-c", PROBE],
-        cwd=PROJECT,
-        env=NOWHERE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.stdout.splitlines() == [
+    assert printed_by(PROBE).splitlines() == [
         "/livez 200",
         "/static/rollcall.css 200",
         " ".join(("/docs 200", *NEEDED_FOR_PAGES)),
-    ], done.stderr
+    ]
 
 
 class Slow:

@@ -71,7 +71,7 @@ WHERE org_id = $1 AND id > $4::bigint AND $5::int = 0 AND id <= $7
   AND ($3::timestamptz IS NULL OR changed_at < $3)
 ORDER BY id LIMIT $6
 """
-# Whoever inserts an item has locked the table before it gets its id.
+# INSERT locks the table before it takes the id of the row.
 ITEMS_END = "SELECT last_value FROM items_id_seq"
 CHANGES = """
 SELECT position || '.' || id AS cursor, at, kind, source, key, run_id, fields
