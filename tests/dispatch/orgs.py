@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.core.enums import COLLECTION_TASK
+from app.core.enums import COLLECTION_TASK, RunStatus
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
@@ -28,6 +28,14 @@ WITH fresh AS (
 )
 INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
 SELECT id, 1, spec, policies, effective_from FROM fresh
+"""
+
+INSERT_RUNS = """
+INSERT INTO runs (execution_id, job, schedule_id, org_id, scheduled_for, trigger, params, status,
+                  attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
+                  created_at)
+SELECT gen_random_uuid(), job, id, org_id, $1, 'scheduled', '{}', $2, 1, 0, 3, 240, 0, $1, '{}', $1
+FROM schedules WHERE org_id IS NOT NULL
 """
 
 
@@ -95,3 +103,8 @@ BOOKS = {
       SELECT key, evaluated_through, next_tick_at, due_at FROM schedules ORDER BY key
     """,
 }
+
+
+async def add_runs(pool: Pool, at: datetime, status: RunStatus) -> None:
+    """A run of each organisation's schedule, for that instant."""
+    await pool.execute(INSERT_RUNS, at, status)

@@ -1,10 +1,7 @@
 """A page of a list reads about as many rows as it shows or examines, however many there are."""
 
-import asyncio
-import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,12 +11,12 @@ from app.store.content import item_listing, news_listing, page_listing
 from app.store.content.item_listing import ItemFilter
 from app.store.content.news_listing import NewsFilter
 from app.store.content.page_listing import RejectionFilter
-from app.store.db import Connection, Pool, open_pool
+from app.store.db import Pool, open_pool
 from app.store.reports import overview
 from app.store.runs import run_pages
 from app.store.runs.listing import RunFilter
-from app.store.tenancy import transaction
 from tests import servers as real
+from tests.store.plans import Read, rows_scanned
 
 ROWS = 12_000
 EXAMINED = 5_100  # with what a sort of equal instants reads ahead
@@ -86,7 +83,6 @@ FILL = (
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BOOKS, SEARCH = ItemFilter(None, "books"), ItemFilter(None, "books", text="nothing")
 COLUMN = ItemFilter(None, "books", column="n")
-Read = Callable[[Connection], Awaitable[Any]]
 READS: dict[str, tuple[Read, int]] = {
     "changed": (lambda c: item_listing.changed(c, BOOKS, None, 50), 60),
     "key": (lambda c: item_listing.by_key(c, BOOKS, ("5",), 50), 60),
@@ -128,34 +124,8 @@ async def full(servers: Servers, template: str) -> AsyncGenerator[Pool]:
 @pytest.mark.parametrize("name", READS)
 async def test_a_page_reads_no_more_rows_than_it_examines(full: Pool, name: str) -> None:
     read, most = READS[name]
-    executed: list[Any] = []
-    async with transaction(full, None) as connection:
-        with connection.query_logger(executed.append):
-            await read(connection)
-            await asyncio.sleep(0)  # asyncpg logs in a callback
-        scanned = [
-            rows
-            for each in executed
-            if not each.query.lstrip().startswith("SELECT set_config")
-            for rows in _rows(
-                await connection.fetchval(
-                    f"EXPLAIN (ANALYZE, FORMAT JSON) {each.query}", *each.args
-                )
-            )
-        ]
+
+    scanned = await rows_scanned(full, read, TABLES)
 
     assert scanned
     assert max(scanned) <= most, scanned
-
-
-def _rows(text: str) -> list[float]:
-    """How many rows each scan of a table read, per loop."""
-    (plan,) = json.loads(text)
-    found: list[float] = []
-    nodes = [plan["Plan"]]
-    while nodes:
-        node = nodes.pop()
-        nodes += node.get("Plans", ())
-        if node.get("Relation Name") in TABLES:
-            found.append(node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
-    return found

@@ -137,6 +137,7 @@ async def test_what_no_index_answers_is_looked_for_in_so_many_runs_of_each_page(
     for number, run_id in enumerate(created):
         await pool.execute(AGE, run_id, NOON - timedelta(minutes=number // 2))
     wanted = [created[0], created[6]]
+    await pool.execute("UPDATE runs SET status = 'failure'")
     await pool.execute(ENDED, wanted)
     await pool.execute(BROUGHT, wanted)
 
@@ -168,7 +169,10 @@ async def test_rejected_records_name_the_job_and_are_all_counted(pool: Pool) -> 
 
 async def test_an_error_is_found_by_its_kind_and_its_text_is_no_pattern(pool: Pool) -> None:
     blocked, full = await manual(pool, "poll_news"), await manual(pool, "poll_news")
-    text = "UPDATE runs SET error_type = $2, error_message = $3 WHERE execution_id = $1"
+    text = (
+        "UPDATE runs SET status = 'failure', error_type = $2, error_message = $3"
+        " WHERE execution_id = $1"
+    )
     await pool.execute(text, blocked, "http_status", "refused")
     await pool.execute(text, full, "OSError", "the disk is 100% full")
 

@@ -190,6 +190,11 @@ VALUES ('asknews', 'a2', 'https://example.org', 'Title', '', '', '', 'en', '', n
 INSERT INTO schedule_edits (schedule_id, at, by, action) SELECT id, now(), 'ada', 'edited'
 FROM schedules WHERE key = 'scrape';
 """,
+    "0048": """
+INSERT INTO runs (execution_id, job, trigger, params, status, attempt, losses, max_attempts,
+                  timeout_seconds, lease_epoch, queued_at, stats)
+VALUES (gen_random_uuid(), 'poll_news', 'manual', '{}', 'cancelled', 1, 0, 3, 240, 1, now(), '{}');
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, exists, func, literal_column, or_, tuple_
+from sqlalchemy import ColumnElement, case, exists, func, literal_column, or_, text, tuple_
 from sqlmodel import and_, col, select
 
 from app.core.enums import (
@@ -45,6 +45,10 @@ _RUNS: Any = (  # pyright: ignore[reportUnknownVariableType] - the types of `sel
     select(RunRow, col(ScheduleRow.key).label("schedule"), _JOB.label("job_name"))  # pyright: ignore[reportUnknownArgumentType]
     .join(ScheduleRow, col(ScheduleRow.id) == col(RunRow.schedule_id), isouter=True)
 )  # fmt: skip
+
+# In the words of the partial indexes, which a parameter would not match.
+_OPEN: Any = text("runs.status IN ('queued', 'running')")
+_UNSUCCESSFUL: Any = text("runs.status NOT IN ('success', 'queued', 'running')")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +248,13 @@ async def _conditions(
 def _partial_indexes(filters: RunFilter) -> list[ColumnElement[bool]]:
     """Conditions that the filter implies, in the words of the partial indexes."""
     conditions: list[Any] = []
-    if filters.error or (filters.statuses and RunStatus.SUCCESS not in filters.statuses):
-        conditions.append(RunRow.status != literal_column("'success'"))
+    statuses = set(filters.statuses or ())
+    if filters.error or (statuses and not statuses & {RunStatus.SUCCESS, *OPEN_STATUSES}):
+        conditions.append(_UNSUCCESSFUL)
+    elif statuses and statuses <= OPEN_STATUSES:
+        conditions.append(_OPEN)
+    elif statuses and RunStatus.SUCCESS not in statuses:
+        conditions.append(or_(_UNSUCCESSFUL, _OPEN))
     if filters.trigger is not None and filters.trigger != Trigger.SCHEDULED:
         conditions.append(RunRow.trigger != literal_column("'scheduled'"))
     return conditions

@@ -119,7 +119,9 @@ FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[], $5
 
 # Asked for every batch of runs that is enqueued for organisations. A run counts the organisation's
 # runs that wait before it, so that one with many collections gets no more than its share.
-# `OFFSET 0`: the last duration is read once, not once for each place that it is named in.
+# `OFFSET 0`: the last duration is read once, not once for each place that it is named in. The
+# status is a filter of the count: as a condition, it would have all open runs read for each one if
+# statistics say that there are none.
 LAST_DURATIONS = """
 SELECT r.execution_id, last.seconds + ahead.runs * greatest(last.seconds, 1)
 FROM runs r
@@ -128,8 +130,8 @@ CROSS JOIN LATERAL (
                    WHERE o.org_id = r.org_id AND o.duration_seconds IS NOT NULL
                    ORDER BY o.created_at DESC LIMIT 1), 0) AS seconds OFFSET 0) last
 CROSS JOIN LATERAL (
-  SELECT count(*) AS runs FROM runs q
-  WHERE q.org_id = r.org_id AND q.status IN ('queued', 'running')
+  SELECT count(*) FILTER (WHERE q.status IN ('queued', 'running')) AS runs FROM runs q
+  WHERE q.org_id = r.org_id
     AND q.created_at BETWEEN r.created_at - interval '1 hour' AND r.created_at
     AND (q.created_at, q.execution_id) < (r.created_at, r.execution_id)) ahead
 WHERE r.execution_id = ANY ($1::uuid[])
