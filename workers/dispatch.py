@@ -11,6 +11,7 @@ from app.ledger import backfill
 from app.ledger.decide import decide_due, decide_each
 from app.queue import enqueue, org_queue
 from app.queue.starts import NextStarts
+from app.store.runs import backlog
 from app.store.runs.run_rows import QueuedRunsPage
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import DueQuery
@@ -19,6 +20,7 @@ from workers import trigger
 BATCH_SIZE = 500
 BATCH_SECONDS = 0.1  # assumed of the first batch
 CONCURRENT_BATCHES = 2  # concurrent batches: one is decided while the other waits for Postgres
+MANY_BATCHES = 2  # after so many, each of the concurrent ones sees to the planner's statistics
 MAX_SECONDS = 10.0  # seconds that one dispatch may take; the next one continues
 SKIP_SECONDS = 60.0  # seconds until an undecidable schedule is tried again
 
@@ -93,7 +95,7 @@ async def _decide_built_in(
 async def _decide_batches(
     context: DecidingContext, ctx: dict[str, Any], state: DispatchState, deadline: float
 ) -> None:
-    found, took = BATCH_SIZE, BATCH_SECONDS
+    found, took, batches = BATCH_SIZE, BATCH_SECONDS, 0
     while found == BATCH_SIZE and time.monotonic() < deadline:
         await asyncio.sleep(state.starts.rest(took))
         began = time.monotonic()
@@ -102,6 +104,9 @@ async def _decide_batches(
         state.skip(batch.undecidable)
         await enqueue.enqueue_runs(context.control, context.redis, batch.queued)
         took = time.monotonic() - began
+        batches += 1
+        if batches == MANY_BATCHES:
+            await backlog.count_for_planner(context.control)
 
 
 def _due_now(context: DecidingContext, ctx: dict[str, Any], state: DispatchState) -> DueQuery:

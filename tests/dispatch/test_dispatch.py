@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from structlog.testing import capture_logs
 
 from app.context import WorkerContext
-from app.core.enums import COLLECTION_TASK
+from app.core.enums import COLLECTION_TASK, RunStatus
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
 from app.queue import org_queue
@@ -18,8 +18,10 @@ from app.queue.cron import utc_now
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import TRANSIENT, Pool, open_pool
+from app.store.runs import run_rows
 from tests import worker_harness
 from tests.dispatch import orgs
+from tests.store.plans import rows_scanned
 from tests.wait import until
 from workers import sweep
 from workers.dispatch import dispatch, dispatch_state
@@ -60,6 +62,25 @@ async def test_all_that_are_due_wait_in_line_and_a_few_are_let_in(
 
     assert await statuses(context.pool) == {("queued", 1): 1_200}
     assert (await in_arq(context.redis), await org_queue.length(context.redis)) == (4, 1_196)
+
+
+async def test_runs_are_claimed_by_their_key_though_none_was_open_when_they_were_analysed(
+    context: WorkerContext, ctx: dict[str, Any]
+) -> None:
+    await due_now(context, 2_500)
+    await orgs.add_runs(context.pool, context.clock() - HOUR, RunStatus.SUCCESS)
+    await context.pool.execute("VACUUM ANALYZE runs, schedules")
+
+    await dispatch(ctx)
+
+    run_id = await context.pool.fetchval("SELECT execution_id FROM runs WHERE status = 'queued'")
+    now = context.clock()
+    scanned = await rows_scanned(
+        context.pool,
+        lambda c: run_rows.claim(cast("Any", c), run_id, "w", now, 15),
+        {"runs"},
+    )
+    assert 1 <= max(scanned) <= 2, scanned
 
 
 async def test_a_batch_makes_way_for_the_start_of_a_built_in_job(

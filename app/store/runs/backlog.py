@@ -1,4 +1,4 @@
-"""Queries for `status` and `doctor`: what is queued, running and overdue."""
+"""What is queued, running and overdue: for `status` and `doctor`, and for Postgres' planner."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,6 +21,12 @@ SELECT count(*) AS late, min(due_at) AS since FROM schedules
 WHERE due_at < $1::timestamptz - interval '1 minute' AND key <> ALL ($2::text[])
 """
 
+# Whether statistics say that no run is open, as they do if none was when `runs` was analysed.
+NONE_KNOWN = "SELECT reltuples = 0 FROM pg_class WHERE oid = 'runs_open'::regclass"
+
+# Skipped while another session analyses or vacuums it.
+ANALYZE = "ANALYZE (SKIP_LOCKED) runs"
+
 
 async def open_runs(pool: Pool, now: datetime) -> dict[str, Any]:
     """Return the numbers of queued and running runs, and since when the oldest has been due."""
@@ -34,3 +40,13 @@ async def scheduling_lag(
     """Return how many schedules are more than a minute overdue `besides` these, and since when."""
     row = await pool.fetchrow(LAG, now, list(besides))
     return (0, None) if row is None else (row["late"], row["since"])
+
+
+async def count_for_planner(pool: Pool) -> None:
+    """Have Postgres analyse `runs` if its statistics say that none is open, though many are.
+
+    It takes the indexes of open runs for empty then, and reads one whole for each run that is
+    claimed, until autovacuum analyses the table, which may be a minute later.
+    """
+    if await pool.fetchval(NONE_KNOWN):
+        await pool.execute(ANALYZE)
