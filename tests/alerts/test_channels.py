@@ -24,6 +24,7 @@ from app.orgs.secret_box import SecretBox
 from app.store import tenancy
 from app.store.db import Pool
 from app.store.orgs import alert_channels as store
+from app.store.orgs import orgs
 from app.store.orgs.alert_channels import StoredAlertChannel
 from scripts.standin.testing import Standin
 from tests import worker_harness
@@ -261,6 +262,29 @@ async def test_what_the_service_refuses_waits_and_is_sent_later(
     assert "slack" in str(refused.last_error)
     assert (sent.waiting, sent.last_error) == (0, None)
     assert sent.last_sent_at is not None
+
+
+async def test_nothing_is_sent_for_an_organisation_while_it_is_disabled(
+    worker: WorkerContext, service: Service
+) -> None:
+    org, other = [await tokens.create_org(worker.pool, n, NOON) for n in ("Ours", "Theirs")]
+    for one in (org, other):
+        await channel(worker, one)
+        await collection(worker.pool, one)
+    service.status = 500
+    await watch(worker)
+    service.sent.clear()
+    service.status = 200
+    await orgs.set_disabled(worker.pool, org, NOON)
+    await worker.pool.execute("UPDATE notifications SET next_try_at = now()")
+
+    await deliver(worker)
+    while_disabled = len(service.sent)
+    await orgs.set_disabled(worker.pool, org, None)
+    await deliver(worker)
+
+    assert (while_disabled, len(service.sent)) == (1, 2)  # the other organisation's at once
+    assert (await outcome(worker, other)).last_error is None
 
 
 async def test_a_test_is_sent_once_and_given_up_when_it_fails(

@@ -78,20 +78,22 @@ SELECT count(*) FROM notifications
 WHERE channel_id = $1 AND title = $2 AND sent_at IS NULL AND given_up_at IS NULL
 """
 
-# As for the operator's: a message about an incident waits for the earlier ones.
+# As for the operator's: a message about an incident waits for the earlier ones. None of a disabled
+# organisation.
 CLAIM = """
 UPDATE notifications n SET attempts = n.attempts + 1,
        next_try_at = now() + $1::float8 * interval '1 second'
 FROM alert_channels c
 WHERE c.id = n.channel_id AND n.id = (
-  SELECT id FROM notifications n
+  SELECT n.id FROM notifications n
+  JOIN organizations o ON o.id = n.org_id AND o.disabled_at IS NULL
   WHERE channel_id IS NOT NULL AND sent_at IS NULL AND given_up_at IS NULL AND next_try_at <= now()
     AND NOT EXISTS (
       SELECT FROM notifications earlier
       WHERE earlier.sent_at IS NULL AND earlier.given_up_at IS NULL
         AND earlier.channel_id = n.channel_id AND earlier.incident = n.incident
         AND earlier.id < n.id)
-  ORDER BY next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+  ORDER BY next_try_at, n.id LIMIT 1 FOR UPDATE OF n SKIP LOCKED)
 RETURNING n.id, c.id, c.org_id, c.service, c.secret, n.title, n.body, n.severity, n.incident,
           n.attempts
 """
