@@ -43,7 +43,7 @@ async def pages(
     Raises Gone if retention has dropped rows after `after`, or drops some that were not read yet,
     and TimeoutError if a transaction writes for long.
     """
-    end = await _settled_end(pool, kind)
+    end = await _settled_end(pool, org_id, kind)
     place = kind.begin if after is None else kind.parse(after)
     dropped_before = None if after is None else 0
     while True:
@@ -61,14 +61,14 @@ async def pages(
         place = following
 
 
-async def _settled_end(pool: Pool, kind: OrgExport) -> Any:
+async def _settled_end(pool: Pool, org_id: UUID, kind: OrgExport) -> Any:
     """Return the end of what is written, once nothing can be added before it any more."""
     end = await store.end(pool, kind)
-    writers = await store.writers(pool, kind)
+    writers = await store.writers(pool, kind, org_id)
     async with asyncio.timeout(SETTLE_SECONDS):
         while writers:
             await asyncio.sleep(SETTLE_POLL_SECONDS)
-            writers = await store.writers(pool, kind, writers)
+            writers = await store.writers(pool, kind, org_id, writers)
     return end
 
 

@@ -171,6 +171,19 @@ async def test_an_export_that_waits_too_long_for_a_writer_is_to_be_repeated(
     assert len(await lines(visitor, "items")) == 1
 
 
+@pytest.mark.parametrize("what", ["items", "runs"])
+async def test_an_export_waits_for_no_transaction_of_another_organisation(
+    visitor: Visitor, org: Org, other: Org, pool: Pool, what: str
+) -> None:
+    async with tenancy.org_transaction(pool, org.id) as own:
+        await add(own, org, what)
+    async with tenancy.org_transaction(pool, other.id) as long:
+        await add(long, other, what)
+        rows = await asyncio.wait_for(lines(visitor, what), 5)
+
+    assert len(rows) == 1
+
+
 @pytest.mark.usefixtures("collected")
 async def test_parquet_has_the_types_of_the_columns(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from app.store import tenancy
 from app.store.content.changes import parse_id
 from app.store.db import Connection, Pool
 from app.store.reports.exports import ExportRange
@@ -102,12 +103,17 @@ ORDER BY r.created_at, r.execution_id LIMIT $6
 """
 # Runs of organisations get the instant of their insertion, when the table is locked already.
 RUNS_END = "SELECT clock_timestamp()"
-# The transactions, or those of $2, that may have inserted into the table.
+# The transactions, or those of $2, that may have inserted into the table for the organisation: not
+# those that hold the lock of another one (`tenancy.NARROW`). `objid` has no sign.
 WRITERS = """
 SELECT virtualtransaction FROM pg_locks
-WHERE locktype = 'relation' AND relation = $1::text::regclass AND mode = 'RowExclusiveLock'
-  AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+WHERE granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND ($2::text[] IS NULL OR virtualtransaction = ANY ($2))
+GROUP BY virtualtransaction
+HAVING bool_or(locktype = 'relation' AND relation = $1::text::regclass
+               AND mode = 'RowExclusiveLock')
+   AND NOT bool_or(locktype = 'advisory' AND objsubid = 2 AND classid::bigint = $3
+                   AND objid::bigint <> $4)
 """
 
 
@@ -161,11 +167,14 @@ async def end(pool: Pool, kind: OrgExport) -> Any:
     return await pool.fetchval(kind.end)
 
 
-async def writers(pool: Pool, kind: OrgExport, these: Sequence[str] | None = None) -> Sequence[str]:
+async def writers(
+    pool: Pool, kind: OrgExport, org_id: UUID, these: Sequence[str] | None = None
+) -> Sequence[str]:
     """Return the open transactions, or those of `these`, that may have rows before the end."""
     if kind.table is None:
         return ()
-    return [row[0] for row in await pool.fetch(WRITERS, kind.table, these)]
+    owner = (tenancy.OWNER_LOCK, tenancy.owner_mark(org_id) % 2**32)
+    return [row[0] for row in await pool.fetch(WRITERS, kind.table, these, *owner)]
 
 
 async def rows(  # noqa: PLR0913, PLR0917 - what the query takes
