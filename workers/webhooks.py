@@ -29,6 +29,7 @@ MAX_CONCURRENT = 64
 STEP_SECONDS = 20.0  # seconds for which one step goes on while there is work
 TIMEOUT_SECONDS = 10.0  # seconds of one exchange
 MAX_RESPONSE_BYTES = 65_536
+BODY_SECONDS = 1.0  # seconds for the body of an answer, which does not matter
 # Seconds before each further attempt; after the last one the delivery is undelivered.
 RETRY_DELAYS = (5, 60, 300, 1_800, 7_200, 18_000, 36_000)
 
@@ -137,7 +138,8 @@ async def _send(
     url = urls.public_url(delivery.url)
     try:
         request = client.build_request("POST", delivery.url, headers=headers, content=body)
-        request.extensions = {**request.extensions, "max_bytes": MAX_RESPONSE_BYTES}
+        bounds = {"max_bytes": MAX_RESPONSE_BYTES, "body_seconds": BODY_SECONDS}
+        request.extensions = {**request.extensions, **bounds}
         async with asyncio.timeout(TIMEOUT_SECONDS):
             response = await client.send(request, stream=True)
             await response.aclose()

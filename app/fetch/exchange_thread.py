@@ -172,6 +172,7 @@ class ThreadedTransport(httpx.AsyncBaseTransport):
 
     The extension `max_bytes` of a request limits the body: one byte more may be received.
     The extension `body` is the ReceivedBody to use, which counts although the exchange may fail.
+    The extension `body_seconds` ends the body of a good response after so many seconds.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, thread: ExchangeThread) -> None:
@@ -186,14 +187,15 @@ class ThreadedTransport(httpx.AsyncBaseTransport):
         response = await self._transport.handle_async_request(request)
         received = request.extensions.get("body") or ReceivedBody()
         try:
+            limit, seconds = MAX_ERROR_PAGE, ERROR_PAGE_SECONDS
             if response.is_success:
-                limit: int = request.extensions["max_bytes"]
-                if declared_length(response) <= limit:  # the reader refuses a longer one unread
-                    await received.receive(response, limit)
-            else:
+                limit = request.extensions["max_bytes"]
+                seconds = request.extensions.get("body_seconds")
+            # The reader refuses a longer page unread, but not that of an error.
+            if not response.is_success or declared_length(response) <= limit:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(ERROR_PAGE_SECONDS):
-                        await received.receive(response, MAX_ERROR_PAGE)
+                    async with asyncio.timeout(seconds):
+                        await received.receive(response, limit)
         finally:
             await response.aclose()
         return httpx.Response(

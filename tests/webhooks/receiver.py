@@ -13,6 +13,7 @@ from typing import Any
 from scripts.tcp_server import tcp_server
 
 HANG = 0  # instead of a status: never answer
+NO_BODY = -1  # 200 and the length of a body that never comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,9 @@ class Receiver:
         queue = self.answers.get(path, [])
         status = queue.pop(0) if queue else self.always.get(path, 200)
         self.messages.append(Message(path, headers, body))
-        if status == HANG:
+        if status == NO_BODY:
+            writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\n")
+        if status in (HANG, NO_BODY):
             await reader.read()
         else:
             location = "location: http://127.0.0.1:1/\r\n" if status == 302 else ""

@@ -28,7 +28,7 @@ from tests.configs import SECRETS_KEY, config_for
 from tests.horizon import settled
 from tests.wait import until
 from tests.webhooks import receiver as receivers
-from tests.webhooks.receiver import HANG, Receiver
+from tests.webhooks.receiver import HANG, NO_BODY, Receiver
 from workers import webhooks
 from workers.webhooks import RETRY_DELAYS, deliver_webhooks
 
@@ -430,6 +430,20 @@ def test_the_signature_is_that_of_the_standards_example() -> None:
     signature = hooks.sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body)
 
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+async def test_a_status_is_a_delivery_though_its_body_never_comes(
+    worker: WorkerContext, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 3.0)
+    org, _, _ = await with_webhook(worker, receiver.url())
+    receiver.always["/in"] = NO_BODY
+    await collect(worker, org, "a")
+
+    await deliver(worker)
+
+    assert (await account(worker)).delivered == 1
+    assert len(receiver.of()) == 1
 
 
 async def test_nothing_is_sent_for_an_organisation_while_it_is_disabled(
