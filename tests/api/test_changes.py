@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -152,6 +153,32 @@ async def test_a_stream_sends_changes_and_goes_on_after_the_last_one_it_sent(
     assert json.loads(again[0]["data"])["fields"] == {"n": {"from": 1, "to": 2}}
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        "UPDATE api_tokens SET revoked_at = now()",
+        "UPDATE api_tokens SET expires_at = now()",
+        "UPDATE organizations SET disabled_at = now()",
+        "DELETE FROM api_tokens",
+    ],
+)
+async def test_a_stream_ends_without_what_changes_once_its_token_is_no_longer_valid(
+    dsn: str, redis_url: str, redis: ArqRedis, pool: Pool, org: Org, end: str
+) -> None:
+    del redis
+    await pool.execute("UPDATE api_tokens SET expires_at = NULL")
+    async with sites.opened(config_for(dsn, redis_url), pool) as site:
+        await wrote(pool, org, 1)
+
+        async def ended() -> None:
+            await pool.execute(end)
+            await wrote(pool, org, 2)
+
+        found = await events(site.url, org, 2, after_first=ended)
+
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("path", [f"{FEED}/stream", "/collection/exports/items?format=csv"])
 async def test_the_headers_of_a_stream_are_answered_without_it(
     dsn: str, redis_url: str, redis: ArqRedis, pool: Pool, org: Org, path: str
@@ -182,8 +209,14 @@ async def test_a_stream_is_refused_without_a_valid_token(
     assert answer.status_code == 401
 
 
-async def events(url: str, org: Org, count: int, last: str = "0") -> list[dict[str, str]]:
-    """The first events of the stream after that place."""
+async def events(
+    url: str,
+    org: Org,
+    count: int,
+    last: str = "0",
+    after_first: Callable[[], Awaitable[None]] | None = None,
+) -> list[dict[str, str]]:
+    """The first events of the stream after that place. `after_first`: called once one came."""
     headers = {"authorization": f"Bearer {org.secrets[Scope.READ]}", "last-event-id": last}
     found: list[dict[str, str]] = []
     event: dict[str, str] = {}
@@ -200,6 +233,8 @@ async def events(url: str, org: Org, count: int, last: str = "0") -> list[dict[s
             elif "data" in event:
                 found.append(event)
                 event = {}
+                if after_first is not None and len(found) == 1:
+                    await after_first()
             if len(found) == count:
                 break
     return found

@@ -251,7 +251,7 @@ async def test_an_export_breaks_off_when_its_token_is_revoked(
     async def revoke() -> None:
         assert await orgs.revoke(pool, UUID(org.secrets[Scope.READ][3:35]), NOON)
 
-    after_page(monkeypatch, 1, revoke)
+    after_page(monkeypatch, 2, revoke)
 
     with pytest.raises(httpx.RemoteProtocolError):
         await export_from(site, org, "items")

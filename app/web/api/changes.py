@@ -29,7 +29,7 @@ EVENT_STREAM = "text/event-stream"
 POLL_SECONDS = 0.5  # seconds between two reads of a request that waits
 STREAM_PAGE = 200  # changes per read of a stream
 KEEP_ALIVE_POLLS = 30  # polls between comments, which detect a closed connection
-SESSION_POLLS = 20  # polls between checks that the token is still valid
+SESSION_POLLS = 20  # polls without a change between checks that the token is still valid
 MAX_STREAM_POLLS = 1200  # polls until a stream ends and the client reconnects
 
 
@@ -110,16 +110,13 @@ async def _events(request: ApiRequest, reader: _Reader) -> AsyncGenerator[bytes]
             if poll % KEEP_ALIVE_POLLS == 0:
                 # A client that reconnects goes on here, also if no change was for it.
                 yield f": keep-alive\nid: {reader.place}\n\n".encode()
-            if poll % SESSION_POLLS == 0:
-                try:
-                    await auth.revalidate(request)
-                except Unauthorized:
-                    return
             if len(found) < reader.limit and await _stopping(request):
                 return
             try:
                 found = await reader.read()
-            except (Gone, *UNAVAILABLE):
+                if found or poll % SESSION_POLLS == 0:
+                    await auth.revalidate(request)
+            except (Gone, Unauthorized, *UNAVAILABLE):
                 return  # the client reconnects, and gets the answer then
 
 

@@ -16,7 +16,7 @@ from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
 from app.web.api.schemas.exports import ExportQuery
 
-REVALIDATE_SECONDS = 10.0  # seconds between checks that the token of an export is still valid
+REVALIDATE_SECONDS = 1.0  # seconds between checks that the token of an export is still valid
 MEDIA_TYPES = tuple(media_type for _, media_type in exports.FORMATS.values())
 
 
@@ -55,10 +55,10 @@ async def _counted(request: ApiRequest, parts: AsyncGenerator[bytes]) -> AsyncGe
     with request.context.exports.hold(request.org_id):
         checked = clock()
         async for part in parts:
-            yield part
             if clock() - checked >= REVALIDATE_SECONDS:
                 await auth.revalidate(request)
                 checked = clock()
+            yield part
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
