@@ -20,6 +20,7 @@ class Disruption(StrEnum):
     REDIS_FLUSH = "Redis FLUSHALL"
     POSTGRES_FAST = "Postgres restart"
     POSTGRES_IMMEDIATE = "Postgres immediate"
+    POSTGRES_FREEZE = "Postgres SIGSTOP"
     PRICES = "prices move"
 
 
@@ -36,6 +37,7 @@ _WEIGHTS = {
     Disruption.REDIS_FLUSH: 3,
     Disruption.POSTGRES_FAST: 2,
     Disruption.POSTGRES_IMMEDIATE: 2,
+    Disruption.POSTGRES_FREEZE: 2,
     Disruption.PRICES: 5,
 }
 _GAP = (0.3, 3.0)

@@ -120,13 +120,12 @@ class ChaosRun:
         return None
 
     def _disrupt_server(self, planned: PlannedDisruption) -> bool:
-        redis = planned.kind not in {Disruption.POSTGRES_FAST, Disruption.POSTGRES_IMMEDIATE}
-        server = self.servers.redis if redis else self.servers.postgres
+        server = self.servers.postgres if planned.kind in _POSTGRES else self.servers.redis
         if not server.up:
             return False
         if planned.kind is Disruption.REDIS_FLUSH:
             self.servers.flush()
-        elif planned.kind is Disruption.REDIS_FREEZE:
+        elif planned.kind in {Disruption.REDIS_FREEZE, Disruption.POSTGRES_FREEZE}:
             server.freeze()
         else:
             server.terminate(_SIGNALS[planned.kind])
@@ -175,4 +174,9 @@ def _duration_text(planned: PlannedDisruption) -> str:
     )
 
 
+_POSTGRES = {
+    Disruption.POSTGRES_FAST,
+    Disruption.POSTGRES_IMMEDIATE,
+    Disruption.POSTGRES_FREEZE,
+}
 _SINGLE_WORKER = {Disruption.KILL, Disruption.TERM, Disruption.FREEZE, Disruption.CLOCK}

@@ -24,3 +24,10 @@ def test_only_the_first_worker_has_a_wrong_clock() -> None:
     }
 
     assert skews == {0: {-30.0, 0.0, 30.0}, 1: {0.0}, 2: {0.0}}
+
+
+def test_a_long_run_does_everything_that_can_happen_to_each_server() -> None:
+    kinds = {planned.kind for planned in plan.generate(7, 600, 3, 3.0)}
+
+    assert kinds == set(plan.Disruption)
+    assert {"Postgres SIGSTOP", "Redis SIGSTOP"} <= kinds
