@@ -1,6 +1,7 @@
 """What deciding needs: connections to Postgres of its own, Redis, the clock and the heartbeat."""
 
 import asyncio
+import math
 import os
 import socket
 import time
@@ -17,6 +18,8 @@ from app.store.schedules import heartbeats
 
 MAX_CLOCK_JUMP = timedelta(seconds=5)
 MIN_CLOCK_CORRECTION = timedelta(milliseconds=1)
+# A lease is renewed every third of it: after a gap of so much of it, one may have expired.
+MAX_GAP = 2 / 3
 CONTROL_LOCK_WAIT = 3.0  # seconds
 
 
@@ -59,7 +62,10 @@ class Clock:
 
 @dataclass(slots=True)
 class Heartbeat:
-    """This worker's heartbeat, recorded in the database as intervals without a gap."""
+    """This worker's heartbeat, recorded in the database as intervals without a gap.
+
+    `longest_gap`: within an interval: a lease.
+    """
 
     pool: Pool
     clock: Clock
@@ -68,6 +74,17 @@ class Heartbeat:
     _beat_id: int | None = None
     _last_beat_at: datetime | None = None
     _last_monotonic: float = 0.0
+    _steady_from: float = -math.inf  # monotonic
+
+    def is_steady(self) -> bool:
+        """Whether an expired lease tells that its worker is dead.
+
+        Not so for a lease after Postgres was away, this process was suspended or the clock jumped
+        forward: those who live could not renew theirs.
+        """
+        now = time.monotonic()
+        recent = now - self._last_monotonic <= self.longest_gap.total_seconds()
+        return recent and now >= self._steady_from
 
     async def beat(self) -> None:
         """Extend the current interval, or begin a new one after a gap or a jump of the clock."""
@@ -76,6 +93,8 @@ class Heartbeat:
         elapsed = timedelta(seconds=monotonic - self._last_monotonic)
         last, self._last_beat_at, self._last_monotonic = self._last_beat_at, now, monotonic
         jumped = last is not None and now - last - elapsed > MAX_CLOCK_JUMP
+        if last is not None and now - last > MAX_GAP * self.longest_gap:
+            self._note_gap(monotonic)
         if self._beat_id is None or last is None or jumped or now - last > self.longest_gap:
             self._beat_id = await heartbeats.start_interval(
                 self.pool, self.worker, now, jumped=jumped
@@ -83,6 +102,11 @@ class Heartbeat:
         # After a failover to a replica that lacks the interval, a new one begins.
         elif not await heartbeats.extend_interval(self.pool, self._beat_id, now):
             self._beat_id = await heartbeats.start_interval(self.pool, self.worker, now)
+
+    def _note_gap(self, monotonic: float) -> None:
+        lease = self.longest_gap.total_seconds()
+        if monotonic >= self._steady_from + lease:  # gaps without end must not keep dead runs
+            self._steady_from = monotonic + lease
 
 
 class DecidingContext(Protocol):
@@ -101,6 +125,11 @@ class DecidingContext(Protocol):
     @property
     def clock(self) -> Clock:
         """The database's clock."""
+        ...
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """Tells whether an expired lease is that of a dead worker."""
         ...
 
 

@@ -47,6 +47,7 @@ class Deciding:
     control: Pool
     redis: ArqRedis
     clock: Clock
+    heartbeat: Heartbeat
 
 
 async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) -> None:
@@ -71,7 +72,7 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
         stack.push_async_callback(health.close)
         turn = DispatchState()
         ctx: dict[str, Any] = {
-            "context": Deciding(pool, redis, clock),
+            "context": Deciding(pool, redis, clock, heartbeat),
             "known_jobs": order.known_jobs,
             "lease_seconds": settings.lease_seconds,
             "turn": turn,

@@ -49,7 +49,8 @@ async def sweep(ctx: dict[str, Any]) -> None:
     Safe to run concurrently and repeatedly.
     """
     context = deciding_context(ctx)
-    await requeue_expired(context, ctx.get("lease_seconds", run_rows.LEASE_SECONDS))
+    if context.heartbeat.is_steady():
+        await requeue_expired(context, ctx.get("lease_seconds", run_rows.LEASE_SECONDS))
     await requeue_lost(context, trigger.known_jobs(ctx))
     state = dispatch_state(ctx)
     state.sweep_page = await requeue_lost_org_runs(

@@ -1,5 +1,6 @@
 """A sweep takes up what a dead worker, an emptied Redis or a missed trigger has left."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -8,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.context import WorkerContext
+from app.control import Heartbeat
 from app.core.enums import COLLECTION_TASK
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
@@ -63,6 +65,27 @@ async def test_it_queues_a_run_again_whose_lease_expired(
 
     assert (await worker_harness.run_row(context.pool, run_id))["status"] == "queued"
     assert await enqueued(context) == {f"run:{run_id}:2"}
+
+
+async def test_after_an_interruption_the_living_have_a_lease_to_renew_theirs(
+    context: WorkerContext, ctx: dict[str, Any]
+) -> None:
+    lease = timedelta(seconds=1)
+    context.heartbeat = Heartbeat(context.control, context.clock, "w", lease)
+    await context.heartbeat.beat()
+    run_id = await request(context, context.clock() - MINUTE)
+    await run_rows.claim(context.pool, run_id, "w", context.clock(), lease.total_seconds())
+    await asyncio.sleep(1.1)  # as if Postgres had been away, or its clock had jumped
+    await context.heartbeat.beat()
+
+    await sweep.sweep(ctx)
+
+    assert (await worker_harness.run_row(context.pool, run_id))["status"] == "running"
+    async with asyncio.timeout(30):  # nobody has renewed it: its worker is dead
+        while (await worker_harness.run_row(context.pool, run_id))["status"] == "running":
+            await asyncio.sleep(0.1)
+            await context.heartbeat.beat()
+            await sweep.sweep(ctx)
 
 
 async def test_it_queues_a_run_again_that_redis_has_lost(
