@@ -96,6 +96,7 @@ def startup(
             leases=leases,
             heartbeat=lambda: _beat(ctx, context, leases, jobs),
             lease_seconds=config.lease_seconds,
+            run_slots=config.max_jobs,
             known_jobs=jobs.names(),
             turn=DispatchState(),
             deciding=set[str](),

@@ -3,8 +3,9 @@
 from app.queue.jobs import Script
 
 # Claims up to `room` due jobs, of the given ids or else from the head of the queue, and counts the
-# try. ARGV: prefixes of claims, jobs and tries, token, lease (ms), room, horizon (ms from now),
-# most ids to read, ids.
+# try; up to `runs` of those that are no cron jobs. ARGV: prefixes of claims, jobs and tries, token,
+# lease (ms), room, horizon (ms from now), most ids to read, runs, number of names of cron jobs,
+# these names, ids.
 # Returns the claimed jobs (id, score, body or nil, number of the try, id, …), those due within the
 # horizon (id, score, id, …), whether more due jobs wait, and the present time (ms).
 CLAIM = Script("""
@@ -12,7 +13,10 @@ local prefix, jobs, tries, token, lease = unpack(ARGV, 1, 5)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local room, horizon = tonumber(ARGV[6]), now + tonumber(ARGV[7])
-local ids, claimed, later, more, offset = {unpack(ARGV, 9)}, {}, {}, 0, 0
+local runs, names = tonumber(ARGV[9]), tonumber(ARGV[10])
+local ids, claimed, later, more, offset = {unpack(ARGV, 11 + names)}, {}, {}, 0, 0
+local full, scan, crons = false, #ids == 0, {}
+for i = 11, 10 + names do crons[ARGV[i]] = true end
 local function read()
   ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', offset, ARGV[8])
   offset = offset + #ids
@@ -29,6 +33,8 @@ local function start(id, score)
   for _, value in ipairs({id, score, body, number}) do claimed[#claimed + 1] = value end
 end
 local function claim(id)
+  local cron = crons[id:match('^(.*):%d+$')]
+  if scan and more == 1 and not cron then return false end
   local score = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
   if score and score > now then
     if score <= horizon then
@@ -40,12 +46,18 @@ local function claim(id)
       more = 1
       return true
     end
+    if not cron then
+      if runs == 0 then
+        more = 1
+        return false
+      end
+      runs = runs - 1
+    end
     start(id, score)
     room = room - 1
   end
   return false
 end
-local full, scan = false, #ids == 0
 if scan then read() end
 while #ids > 0 and not full do
   for _, id in ipairs(ids) do
@@ -54,7 +66,7 @@ while #ids > 0 and not full do
   end
   -- Behind entries that others hold there may be free ones.
   ids = {}
-  if scan and not full and offset < 20 * ARGV[8] then read() end
+  if scan and not full and more == 0 and offset < 20 * ARGV[8] then read() end
 end
 return {claimed, later, more, now}
 """)

@@ -79,8 +79,9 @@ class SurvivingWorker(arq.worker.Worker):
     """arq's Worker with leases, wake-ups, timers and a graceful shutdown.
 
     `job_completion_wait`: seconds that running jobs may continue after SIGTERM. Read from `ctx`:
-    `lease_seconds` (float), and `heartbeat`, an async callable awaited every third of a lease from
-    start to the end of the last job; `on_startup` may set both.
+    `lease_seconds` (float), `run_slots`, how many jobs besides cron jobs run at once (all of
+    `max_jobs`), and `heartbeat`, an async callable awaited every third of a lease from start to the
+    end of the last job; `on_startup` may set each.
 
     A job cancelled after that time leaves the queue if its body suppresses the CancelledError and
     returns; if it raises it, the job waits for another worker and the try is not counted.
@@ -238,6 +239,16 @@ class SurvivingWorker(arq.worker.Worker):
             free = min(free, self.max_burst_jobs - self._jobs_started())
         return max(free, 0)
 
+    @cached_property
+    def _cron_names(self) -> list[str]:
+        return [cron_job.name for cron_job in self.cron_jobs]
+
+    def _free_run_slots(self) -> int:
+        """Slots for jobs that are no cron jobs: further ones would only be put off."""
+        names = set(self._cron_names)
+        runs = sum(job_id.rpartition(":")[0] not in names for job_id in self._running())
+        return max(int(self.ctx.get("run_slots", self.max_jobs)) - runs, 0)
+
     async def _claim(self, job_ids: list[str]) -> None:
         async with self._state.starting:
             if not self.allow_pick_jobs:
@@ -250,6 +261,8 @@ class SurvivingWorker(arq.worker.Worker):
                 self._free_slots(),
                 self._horizon_ms,
                 CLAIM_SCAN_LIMIT,
+                self._free_run_slots(),
+                len(self._cron_names),
             )
             answer = await CLAIM(
                 self.pool,
@@ -257,6 +270,7 @@ class SurvivingWorker(arq.worker.Worker):
                 *(in_progress_key_prefix, job_key_prefix, retry_key_prefix),
                 self._state.token,
                 *numbers,
+                *self._cron_names,
                 *job_ids,
             )
             claimed, later, more_due, now = cast(

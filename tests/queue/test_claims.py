@@ -13,7 +13,7 @@ CLAIMS, JOBS, TRIES = "arq:in-progress:", "arq:job:", "arq:retry:"
 
 async def claim(queue: Queue, token: str) -> list[ClaimedJob]:
     answer: Any = await CLAIM(
-        queue.redis, "arq:queue", CLAIMS, JOBS, TRIES, token, 60_000, 10, 1_000, 100
+        queue.redis, "arq:queue", CLAIMS, JOBS, TRIES, token, 60_000, 10, 1_000, 100, 10, 0
     )
     return ClaimedJob.read(answer[0])
 

@@ -135,3 +135,37 @@ async def test_a_job_that_failed_outside_its_body_is_free_again_at_once(
         await until(lambda: worker.job_counter == 0)
 
     assert starts == ["one", "one"]
+
+
+async def test_runs_wait_in_the_queue_for_their_slots_and_hold_up_no_cron_job(
+    redis_server: RedisProcess,
+) -> None:
+    """`run_slots` of them at once; the others are neither claimed nor tried meanwhile."""
+    wanted = [("brief", ("brief", 1.2), f"b{i}") for i in range(30)]
+
+    async with queue_of(redis_server.url) as queue:
+        await enqueue_many(queue.redis, wanted)
+        slots = {"ctx": {"run_slots": 2}, "max_jobs": 5, "poll_delay": 0.1}
+        async with working(redis_server.url, cron_jobs=[every_second()], **slots):
+            await until(lambda: queue.notes("brief", least=2))
+            claimed = await until(lambda: queue.keys("arq:in-progress:b*"))
+            rings = await until(lambda: queue.notes("ring", least=2))
+            started, tried = await queue.notes("brief"), await queue.keys("arq:retry:b*")
+
+    assert len(claimed) == 2
+    assert all(at % 1 < 0.3 for at in rings), rings
+    assert len(tried) <= len(started) <= 2 * (1 + (max(rings) - started[0]) / 1.2)
+
+
+async def test_a_run_starts_once_a_slot_for_runs_is_free(redis_server: RedisProcess) -> None:
+    wanted = [("brief", ("brief", 0.01), f"b{i}") for i in range(50)]
+
+    async with queue_of(redis_server.url) as queue:
+        await enqueue_many(queue.redis, wanted)
+        slots = {"ctx": {"run_slots": 1}, "max_jobs": 4, "poll_delay": 5}
+        async with working(redis_server.url, **slots) as worker:
+            notes = await until(lambda: queue.notes("brief", least=50), 4)
+            await until(queue.none_waiting)
+
+    assert len(notes) == 50
+    assert worker.jobs_retried == 0
