@@ -8,7 +8,8 @@ from typing import Any
 from app.control import DecidingContext, deciding_context
 from app.core.tasks import gather_fail_fast
 from app.ledger import backfill
-from app.ledger.decide import decide_due, decide_each
+from app.ledger.decide import decide_built_in, decide_due
+from app.ledger.remembered import RememberedRows
 from app.queue import enqueue, org_queue
 from app.queue.starts import NextStarts
 from app.store.runs import backlog
@@ -18,6 +19,7 @@ from app.store.schedules.schedule_rows import DueQuery
 from workers import trigger
 
 BATCH_SIZE = 500
+BUILT_IN_BATCH_SIZE = 50  # as their runs start only when it is recorded
 BATCH_SECONDS = 0.1  # assumed of the first batch
 CONCURRENT_BATCHES = 2  # concurrent batches: one is decided while the other waits for Postgres
 MANY_BATCHES = 2  # after so many, each of the concurrent ones sees to the planner's statistics
@@ -87,9 +89,12 @@ async def _decide_built_in(
 ) -> None:
     due = _due_now(context, ctx, state)
     keys = await schedule_rows.due_built_in(context.control, due, head_start=trigger.DISPATCH_DELAY)
-    batch = await decide_each(context.control, keys, due.now)
-    state.skip(batch.undecidable)
-    await enqueue.enqueue_runs(context.control, context.redis, batch.queued)
+    remembered: RememberedRows = ctx.get("remembered") or RememberedRows()
+    for start in range(0, len(keys), BUILT_IN_BATCH_SIZE):
+        some = keys[start : start + BUILT_IN_BATCH_SIZE]
+        batch = await decide_built_in(context.control, some, due.now, remembered)
+        state.skip(batch.undecidable)
+        await enqueue.enqueue_runs(context.control, context.redis, batch.queued)
 
 
 async def _decide_batches(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.core import log
+from app.core.collection_keys import is_collection
 from app.core.enums import TickOutcome
 from app.core.errors import BadSchedule
 from app.core.tasks import Slices
@@ -33,12 +34,15 @@ class BatchResult:
     """The result of one batch: the number of schedules `found`, and the runs it created.
 
     `undecidable`: version keys of schedules that failed. The caller excludes them from the next
-    batch, or they would be selected again without end.
+    batch, or they would be selected again without end. `written`: what was decided. `incomplete`:
+    (version key, key) of schedules with more due ticks than one decision takes.
     """
 
     found: int = 0
     queued: list[QueuedRun] = field(default_factory=list[QueuedRun])
     undecidable: list[str] = field(default_factory=list[str])
+    written: list[TickDecision] = field(default_factory=list[TickDecision])
+    incomplete: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +111,42 @@ async def decide_due(pool: Pool, due: DueQuery) -> BatchResult:
     the others: it is logged and listed in `BatchResult.undecidable`.
     """
     try:
-        return await _decide_together(pool, due)
+        async with pool.acquire() as connection, connection.transaction():
+            return await _decide_together(
+                connection, await schedule_rows.lock_due(connection, due), due.now
+            )
     except TRANSIENT:
         raise
     except Exception:  # noqa: BLE001 - logged with its traceback
         _log.exception("batch.undecidable", limit=due.limit)
         return await decide_each(pool, await schedule_rows.due_keys(pool, due), due.now)
+
+
+async def decide_built_in(
+    pool: Pool, keys: Sequence[tuple[str, str]], now: datetime, remembered: RememberedRows
+) -> BatchResult:
+    """Decide these schedules, by (version key, key), in one transaction, without waiting for locks.
+
+    One with more due ticks than a decision takes, and all if they cannot be decided together, are
+    decided in transactions of their own. `remembered`: rows that this process has written.
+    """
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            states = await schedule_rows.lock_keys(connection, [key for _, key in keys], now)
+            batch = await _decide_together(connection, states, now)
+    except LOCKED:  # by who has one of the runs that are to be cancelled
+        return await decide_each(pool, keys, now)
+    except TRANSIENT:
+        raise
+    except Exception:  # noqa: BLE001 - logged with its traceback
+        _log.exception("batch.undecidable", limit=len(keys))
+        return await decide_each(pool, keys, now)
+    for one in batch.written:
+        remembered.decided(one, one.state.stamp)
+    rest = await decide_each(pool, batch.incomplete, now)
+    batch.queued += rest.queued
+    batch.undecidable += rest.undecidable
+    return batch
 
 
 async def decide_each(pool: Pool, keys: Sequence[tuple[str, str]], now: datetime) -> BatchResult:
@@ -180,28 +214,33 @@ async def _decide_locked(
     return decision.complete
 
 
-async def _decide_together(pool: Pool, due: DueQuery) -> BatchResult:
-    batch, slices = BatchResult(), Slices()
-    async with pool.acquire() as connection, connection.transaction():
-        cases: list[_Case] = []
-        for state in await schedule_rows.lock_due(connection, due):
-            batch.found += 1
-            await slices.checkpoint()
-            try:
-                cases.append(_case(state, due.now))
-            except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
-                _note_undecidable(batch, state.version_key, state.key, error)
-        if not cases:
-            return batch
-        context = await _context(connection, cases, due.now)
-        made: list[tuple[_Case, Decision]] = []
-        for case in cases:
-            await slices.checkpoint()
-            try:
-                made.append((case, await _decide(case, context)))
-            except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
-                _note_undecidable(batch, case.state.version_key, case.state.key, error)
-        batch.queued = _queued(await _record(connection, made, due.now))
+async def _decide_together(
+    connection: Connection, states: Sequence[ScheduleState], now: datetime
+) -> BatchResult:
+    """Decide locked schedules, each once."""
+    batch, slices = BatchResult(found=len(states)), Slices()
+    cases: list[_Case] = []
+    for state in states:
+        await slices.checkpoint()
+        try:
+            cases.append(_case(state, now))
+        except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
+            _note_undecidable(batch, state.version_key, state.key, error)
+    if not cases:
+        return batch
+    context = await _context(connection, cases, now)
+    made: list[tuple[_Case, Decision]] = []
+    for case in cases:
+        await slices.checkpoint()
+        try:
+            made.append((case, await _decide(case, context)))
+        except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
+            _note_undecidable(batch, case.state.version_key, case.state.key, error)
+    batch.written = await _record(connection, made, now)
+    batch.queued = _queued(batch.written)
+    batch.incomplete = [
+        (case.state.version_key, case.state.key) for case, one in made if not one.complete
+    ]
     return batch
 
 
@@ -270,10 +309,11 @@ async def _record(
         if one.ticks and one.ticks[-1].outcome is not TickOutcome.RAN
     ]
     await trails.compress(connection, lasts, now, MAX_REPEATED_TICKS)
-    if len(made) == 1:
-        log_decision(made[0][0].state.key, made[0][1])
-    else:
+    if len(made) > 1 and is_collection(made[0][0].state.key):
         log_decisions(decisions)
+    else:
+        for case, decision in made:
+            log_decision(case.state.key, decision)
     return decisions
 
 

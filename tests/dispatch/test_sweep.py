@@ -192,3 +192,32 @@ async def test_organisations_schedules_are_decided_by_one_dispatch_at_a_time(
 
     assert (meanwhile, state.busy) == (0, False)
     assert await context.pool.fetchval("SELECT count(*) FROM ticks") == 1
+
+
+async def test_built_in_schedules_that_are_late_are_decided_together(
+    context: WorkerContext, ctx: dict[str, Any]
+) -> None:
+    """50 in a transaction; one that needs more than a decision is decided to its end, too."""
+    since = context.clock() - 1.5 * MINUTE
+    each_minute = [
+        DeclaredSchedule(f"job-{number}", "job", Schedule.every(60, anchor=since), CALM)
+        for number in range(60)
+    ]
+    await edit.register(context.pool, each_minute, since)
+    each_second = Schedule.every(1, anchor=since)
+    busy = DeclaredSchedule("busy", "job", each_second, CALM)
+    await edit.register(context.pool, [busy], context.clock() - timedelta(days=1))
+    await context.pool.execute(
+        "UPDATE schedules SET spec = '{\"cron\": \"rubbish\"}' WHERE key = 'job-7'"
+    )
+
+    with capture_logs() as logs:
+        await dispatch(ctx)
+
+    decided = [line["schedule"] for line in logs if line["event"] == "tick.decided"]
+    assert set(decided) == {"busy", *(one.key for one in each_minute)} - {"job-7"}
+    transactions = "SELECT count(DISTINCT xmin::text) FROM runs WHERE scheduled_for IS NOT NULL"
+    assert await context.pool.fetchval(transactions) <= 3
+    due = await context.pool.fetch("SELECT key FROM schedules WHERE due_at <= $1", since + MINUTE)
+    assert [row["key"] for row in due] == ["job-7"]
+    assert len(await enqueued(context)) == 60

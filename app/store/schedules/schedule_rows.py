@@ -98,6 +98,17 @@ FROM schedules WHERE due_at <= $1 AND org_id IS NOT NULL
 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
 """
 
+# Those of the schedules that are due, as LOCK does, but without waiting for other workers.
+LOCK_KEYS = """
+SELECT id, key, job, spec, policies, params, version, effective_from,
+       enabled AND NOT EXISTS (SELECT FROM organizations o
+                               WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
+       zone_data, paused_until, pg_current_xact_id()::xid::text
+FROM schedules WHERE key = ANY ($1::text[]) AND due_at <= $2 AND retired_at IS NULL
+ORDER BY due_at FOR UPDATE SKIP LOCKED
+"""
+
 # With so many conditions, Postgres estimates a handful of due rows: it would sort a hundred
 # thousand for every batch instead of reading the first ones from the index.
 FORCE_INDEX = """
@@ -185,6 +196,13 @@ async def lock_due(connection: Connection, due: DueQuery) -> list[ScheduleState]
         LOCK_DUE, due.now, due.jobs, list(due.excluded) or None, due.limit
     )
     return await _states(connection, rows)
+
+
+async def lock_keys(
+    connection: Connection, keys: Sequence[str], now: datetime
+) -> list[ScheduleState]:
+    """Lock and return those of the schedules that are due by `now` and not locked by others."""
+    return await _states(connection, await connection.fetch(LOCK_KEYS, list(keys), now))
 
 
 async def all_of(pool: Pool | Connection) -> list[ScheduleState]:
