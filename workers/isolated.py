@@ -8,11 +8,13 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from arq import Retry
+from pydantic import ConfigDict
 
 from app.context import ServerUrls, WorkerContext, open_context
 from app.core import config, log
 from app.core.config import Config
-from app.core.errors import RollcallError
+from app.core.errors import BadJob, RollcallError
+from app.core.event_loop import run_past_exits
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.runs import log as run_log
 from app.runs.attempts import Leases
@@ -20,8 +22,18 @@ from app.store.db import TRANSIENT
 from workers import lifecycle, registry
 from workers.execute import execute
 from workers.isolation import IsolatedRun, read_run, until_stopped
+from workers.job import Job, Params, declare_job
+from workers.job_options import JobOptions
+from workers.registry import JobRegistry
+from workers.run import Run
 
 _log = log.logger(__name__)
+
+
+class AnyParams(Params):
+    """Whatever parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 async def execute_alone(run: IsolatedRun, settings: Config) -> None:
@@ -48,13 +60,25 @@ async def execute_alone(run: IsolatedRun, settings: Config) -> None:
             "job_id": run.job_id,
             "pings": pings,
         }
-        jobs = {job.name: job for job in registry.load(settings).jobs}
+        job = job_named(run.task, registry.load(settings))
         renewing = asyncio.create_task(_renew(context, leases))
         try:
             with contextlib.suppress(Retry):  # Postgres is away: the sweep queues the run again
-                await until_stopped(execute(ctx, jobs[run.task], run.run_id), stopped)
+                await until_stopped(execute(ctx, job, run.run_id), stopped)
         finally:
             renewing.cancel()
+
+
+def job_named(name: str, found: JobRegistry) -> Job:
+    """The job of that name; one that fails with what is wrong, if it cannot be loaded any more."""
+    faults = "; ".join(found.faults) or "its file is gone, or has another job"
+
+    async def fail(run: Run) -> None:
+        del run
+        raise BadJob(f"the job {name!r} cannot be loaded any more: {faults}")
+
+    known = next((job for job in found.jobs if job.name == name), None)
+    return known or declare_job(fail, JobOptions(name=name, params=AnyParams))
 
 
 async def _renew(context: WorkerContext, leases: Leases) -> None:
@@ -72,7 +96,10 @@ def main() -> int:
     try:
         settings = config.load()
         log.configure(settings.log_format, settings.log_level, settings.secrets())
-        asyncio.run(execute_alone(read_run(), settings))
+        run = read_run()
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            run_past_exits(loop, loop.create_task(execute_alone(run, settings)))
     except RollcallError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -25,6 +25,7 @@ from arq.utils import timestamp_ms, to_unix_ms
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.core.config import chosen_format
+from app.core.event_loop import run_past_exits
 from app.core.log import adopt_library_loggers, logger, report_fatal
 from app.core.tasks import cancel_all
 from app.queue.claimed import ClaimedJob, FetchedJobs
@@ -107,6 +108,15 @@ class SurvivingWorker(arq.worker.Worker):
         return int(max(self.poll_delay_s, 0.5) * 2_000) + 500
 
     # Main loop
+
+    def run(self) -> None:
+        """Process jobs until a signal, then close. No job ends the process for the others."""
+        self.main_task = self.loop.create_task(self.main())
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                run_past_exits(self.loop, self.main_task)
+        finally:
+            run_past_exits(self.loop, self.loop.create_task(self.close()))
 
     async def main(self) -> None:
         """Wait for Redis, then process jobs until cancelled."""

@@ -1,6 +1,7 @@
 """A run whose worker died is executed in a process of its own, and can kill nothing else."""
 
 import asyncio
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,10 +13,12 @@ from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
 from scripts.standin.testing import Standin
 from tests.wait import until
-from tests.worker_harness import ctx_of, run_row
+from tests.worker_harness import ctx_of, job_of, run_row
 from workers import odds, sweep
 from workers.execute import execute
 from workers.isolation import Isolation
+from workers.job import Job
+from workers.run import Run
 
 
 def where(context: WorkerContext) -> ServerUrls:
@@ -26,19 +29,24 @@ def where(context: WorkerContext) -> ServerUrls:
     )
 
 
-async def suspect(context: WorkerContext) -> UUID:
+async def suspect(context: WorkerContext, job: str = odds.scrape_all_platforms.name) -> UUID:
     """Queue a run whose worker has died."""
     run_id = uuid4()
     params = {"platforms": ["bet9ja"]}
-    request = RunRequest(run_id, odds.scrape_all_platforms.name, params, "test", 3, 60)
+    request = RunRequest(run_id, job, params, "test", 3, 60)
     await run_rows.request(context.pool, request, context.clock())
     await context.pool.execute("UPDATE runs SET suspicions = 1")
     return run_id
 
 
-async def perform(context: WorkerContext, run_id: UUID, isolation: Isolation) -> None:
+async def perform(
+    context: WorkerContext,
+    run_id: UUID,
+    isolation: Isolation,
+    job: Job = odds.scrape_all_platforms,
+) -> None:
     ctx = {**ctx_of(context, arq_id=f"run:{run_id}:1"), "isolate": isolation}
-    await execute(ctx, odds.scrape_all_platforms, str(run_id))
+    await execute(ctx, job, str(run_id))
 
 
 async def test_a_suspect_is_executed_by_another_process(
@@ -96,3 +104,54 @@ async def test_a_worker_that_stops_has_the_run_handed_back(
 
     row = await run_row(context.pool, run_id)
     assert (row["status"], row["losses"], row["attempt"]) == ("queued", 0, 2)
+
+
+async def own_suspect(context: WorkerContext, folder: Path, text: str) -> UUID:
+    """A run of the own job `mine`, whose file is as `text` says, and whose worker has died."""
+    (folder / "mine.py").write_text(text)
+    run_id = await suspect(context, "mine")
+    loaded_before = job_of(Run.still_mine, "mine")
+    await perform(context, run_id, Isolation(where(context)), loaded_before)
+    return run_id
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("def broken(", "mine.py:1: '(' was never closed"), ("", "its file is gone")],
+)
+async def test_a_suspect_whose_job_cannot_be_loaded_any_more_fails_with_the_reason(
+    context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    monkeypatch.setenv("JOBS", str(tmp_path))
+
+    run_id = await own_suspect(context, tmp_path, text)
+
+    row = await run_row(context.pool, run_id)
+    assert (row["status"], row["error_type"]) == ("failure", "BadJob")
+    assert "the job 'mine' cannot be loaded any more" in row["error_message"]
+    assert reason in row["error_message"]
+
+
+EXITING = """
+import asyncio
+from app.jobs import Run, job
+
+@job
+async def mine(run: Run, *, platforms: list[str]) -> dict[str, int]:
+    async def leave() -> None:
+        raise SystemExit(3)
+    child = asyncio.create_task(leave())
+    await asyncio.sleep(0.2)
+    return {"went_on": int(child.done())}
+"""
+
+
+async def test_a_suspect_is_not_handed_back_because_a_task_of_it_exits(
+    context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBS", str(tmp_path))
+
+    run_id = await own_suspect(context, tmp_path, EXITING)
+
+    row = await run_row(context.pool, run_id)
+    assert (row["status"], row["stats"]) == ("success", {"went_on": 1})

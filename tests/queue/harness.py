@@ -129,6 +129,23 @@ async def deaf(ctx: Ctx) -> None:
             await asyncio.sleep(0.5)
 
 
+async def ending_the_loop(ctx: Ctx, how: str) -> None:
+    """Starts what raises outside of the job's own task."""
+
+    async def raising() -> None:
+        raise KeyboardInterrupt if how == "interrupt" else SystemExit(3)
+
+    loop = asyncio.get_running_loop()
+    if how == "callback":
+        loop.call_soon(sys.exit, 3)
+    elif how == "stop":
+        loop.stop()
+    else:
+        ctx["child"] = asyncio.create_task(raising())
+    await asyncio.sleep(0.1)
+    await note(ctx, "went_on")
+
+
 async def failing(ctx: Ctx) -> None:
     await note(ctx, "started")
     raise ValueError("no such luck")
@@ -152,7 +169,8 @@ async def shutdown(ctx: Ctx) -> None:
 
 
 FUNCTIONS = [
-    func(job, max_tries=20) for job in (brief, quiet, handing_back, letting_go, deaf, failing)
+    func(job, max_tries=20)
+    for job in (brief, quiet, handing_back, letting_go, deaf, failing, ending_the_loop)
 ]
 
 

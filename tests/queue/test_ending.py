@@ -133,6 +133,27 @@ async def test_a_second_signal_does_not_cut_the_cleanup_short(
         assert await left_behind(queue) == []
 
 
+@pytest.mark.parametrize("how", ["exit", "interrupt", "callback", "stop"])
+async def test_what_a_job_starts_cannot_end_the_worker_of_others(
+    redis_server: RedisProcess, tmp_path: Path, how: str
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=5) as worker:
+            await enqueue(queue.redis, "handing_back", 1.0)
+            await until(lambda: queue.notes("started"))
+            await enqueue(queue.redis, "ending_the_loop", how)
+            await until(lambda: queue.notes("went_on"))
+            await until(queue.none_waiting)
+            await enqueue(queue.redis, "brief")
+            await until(lambda: queue.notes("brief"))
+            worker.terminate()
+            _, lines = await asyncio.to_thread(worker.communicate, timeout=10)
+
+        assert worker.returncode == 0
+        assert await queue.notes("handed_back") == []
+        assert ("loop.exit_ignored" in lines) == (how != "stop")
+
+
 async def test_a_job_deaf_to_cancellation_does_not_keep_the_worker(
     redis_server: RedisProcess, tmp_path: Path
 ) -> None:
