@@ -15,6 +15,8 @@ from app.store.schedules import backfills as store
 from app.store.schedules import heartbeats
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from app.cli.connections import CommandContext
     from app.ledger.backfill import BackfillPlan
 
@@ -47,7 +49,8 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
         int | None, typer.Option(min=1, max=100, help="Runs open at the same time; default: 1.")
     ] = None,
     stop: Annotated[
-        bool, typer.Option("--stop", help="Add no more runs to the backfill of this range.")
+        bool,
+        typer.Option("--stop", help="Add no more runs to what is under way in this range."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: terminal.JSON = False,
@@ -127,14 +130,21 @@ def _print_plan(plan: BackfillPlan) -> None:
 
 
 def _stop(plan: BackfillPlan, *, as_json: bool) -> None:
-    async def end(context: CommandContext) -> bool:
-        now = await heartbeats.database_now(context.pool)
-        by = terminal.current_user()
-        return await ledger_backfill.stop(context.pool, plan.backfill.id, now, by=by)
+    async def end(context: CommandContext) -> list[UUID]:
+        unfinished = await store.unfinished_within(context.pool, plan.backfill)
+        if plan.backfill.id in unfinished:
+            unfinished = [plan.backfill.id]
+        now, by = await heartbeats.database_now(context.pool), terminal.current_user()
+        return [
+            each
+            for each in unfinished
+            if await ledger_backfill.stop(context.pool, each, now, by=by)
+        ]
 
-    if not connections.with_servers(end):
+    stopped = connections.with_servers(end)
+    if not stopped:
         raise WrongState("no backfill of this job, range and name is under way")
-    done = {"schedule": plan.backfill.state.key, "backfill_id": plan.backfill.id, "stopped": True}
+    done = {"schedule": plan.backfill.state.key, "backfill_id": stopped[0], "stopped": True}
     terminal.print_done(done, "The backfill is stopped; its queued runs end.", as_json=as_json)
 
 

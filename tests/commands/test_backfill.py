@@ -165,6 +165,23 @@ async def test_a_stopped_backfill_adds_no_runs_and_is_continued_by_the_same_requ
     assert [act[0] for act in acts] == ["backfill", "stop_backfill", "backfill"]
 
 
+async def test_a_backfill_of_a_range_that_ends_now_is_stopped_later_by_the_same_words(
+    context: WorkerContext, tell: Tell, minute: datetime
+) -> None:
+    pool, hour = context.pool, timedelta(hours=1)
+    request = BackfillRequest("scrape", minute - hour, minute, "ada")
+    other = BackfillRequest("scrape", minute - hour, minute, "ada", name="other")
+    for each in (request, other):
+        plan = await backfill.make_plan(pool, each, context.clock())
+        await backfill.start(pool, plan, context.clock())
+
+    stopped = await tell("backfill", "scrape", "--from", "1h", "--stop")
+
+    rows = await pool.fetch("SELECT name, stopped_by IS NOT NULL FROM backfills ORDER BY name")
+    assert stopped.exit_code == 0
+    assert [tuple(row) for row in rows] == [("backfill", True), ("other", False)]
+
+
 async def test_a_range_that_ends_before_it_begins_is_refused(tell: Tell, minute: datetime) -> None:
     del minute  # there is a schedule
 

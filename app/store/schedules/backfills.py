@@ -199,6 +199,20 @@ async def stop(connection: Connection, backfill_id: UUID, now: datetime, by: str
     return key
 
 
+async def unfinished_within(pool: Pool, backfill: Backfill) -> list[UUID]:
+    """Return the unfinished backfills of this schedule and name that have a part of its range."""
+    # A range that ends `now` is another one each time.
+    rows = await pool.fetch(
+        "SELECT id FROM backfills WHERE schedule_id = $1 AND name = $2 AND completed_at IS NULL"
+        " AND since <= $4 AND until >= $3 ORDER BY created_at DESC, id",
+        backfill.state.id,
+        backfill.name,
+        backfill.since,
+        backfill.until,
+    )
+    return [row["id"] for row in rows]
+
+
 async def progress(pool: Pool, backfill_id: UUID) -> BackfillProgress | None:
     """Return how far a backfill is; None if there is none."""
     row = await pool.fetchrow(PROGRESS, backfill_id)
