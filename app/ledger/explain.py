@@ -42,6 +42,10 @@ async def explain_in(connection: Connection, key: str, at: datetime | None) -> l
     sentences = [*_about(state), *_decision(tick, at), *_replaced(state, version)]
     if tick.reason is TickReason.PAUSED and version is not None:
         sentences += await _pause(connection, state, version, at)
+    if tick.reason is TickReason.EXCLUDED and version is not None:
+        sentences += _exclusion(state, version, at)
+    if tick.reason is TickReason.DISABLED:
+        sentences += await _disabled(connection, state, at)
     return sentences + await _run(connection, tick)
 
 
@@ -156,6 +160,22 @@ async def _pause(
         return []
     since, by, note = found
     return [f"It was paused since {_at(since)} by {by}: {note}"]
+
+
+def _exclusion(state: ScheduleState, version: PastVersion, at: datetime) -> list[str]:
+    past = _as_of(state, version)
+    try:
+        policies = read_policies(past)
+        rule = policies.excluding_rule(read_schedule(past), at)
+    except BadSchedule:
+        return []
+    return [] if rule is None else [f"It is excluded by {rule} ({policies.exclude.timezone})."]
+
+
+async def _disabled(connection: Connection, state: ScheduleState, at: datetime) -> list[str]:
+    """Tell who had disabled a collection before the tick at `at`; a setting has no author."""
+    found = await store.disabled_before(connection, state.id, at)
+    return [] if found is None else [f"It was disabled at {_at(found[0])} by {found[1]}."]
 
 
 async def _run(connection: Connection, tick: TickDetail) -> list[str]:

@@ -75,6 +75,17 @@ class Exclusions:
         """Return the exclusions by the zone data of `stamp`; by the wheel's without one."""
         return _compiled(self, stamp)
 
+    def rule_for(self, instant: datetime, stamp: str = zone_data.UNKNOWN_STAMP) -> str | None:
+        """Return what excludes a tick at `instant`: the first rule that does, or a bound."""
+        single = [(rule, Exclusions((rule,), self.timezone)) for rule in self.rules]
+        single += [
+            (f"{name} {at}", Exclusions((), self.timezone, **{name: at}))
+            for name in ("start", "end")
+            if (at := getattr(self, name))
+        ]
+        covering = (text for text, one in single if one.compiled(stamp).cover(instant))
+        return next(covering, None)
+
     def to_spec(self) -> dict[str, object]:
         """Return the exclusions as JSON values."""
         spec: dict[str, object] = {"rules": list(self.rules), "timezone": self.timezone}

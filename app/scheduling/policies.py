@@ -63,8 +63,15 @@ class Policies:
 
     def exclusions(self, schedule: Schedule) -> CompiledExclusions:
         """Return what is excluded, by the zone data of the schedule."""
+        return self.exclude.compiled(self._exclusion_stamp(schedule))
+
+    def excluding_rule(self, schedule: Schedule, tick: datetime) -> str | None:
+        """Return the rule or bound that excludes a tick of the schedule; None if none does."""
+        return self.exclude.rule_for(tick, self._exclusion_stamp(schedule))
+
+    def _exclusion_stamp(self, schedule: Schedule) -> str:
         own = schedule.timezone == self.exclude.timezone
-        return self.exclude.compiled((own and schedule.stamp) or UNKNOWN_STAMP)
+        return (own and schedule.stamp) or UNKNOWN_STAMP
 
     def in_zone(self, schedule: Schedule) -> Schedule:
         """Return the schedule with the zone in which its exclusions are read, if it has any."""

@@ -216,6 +216,35 @@ async def test_of_an_excluded_tick_it_gives_the_reason_and_verify_counts_it(book
     assert (dict(account.skipped), account.ran) == ({"excluded": 1}, 1)
 
 
+async def test_of_an_excluded_tick_it_names_the_first_rule_or_bound_that_excludes_it(
+    book: Book,
+) -> None:
+    rules = ["sun", "12:00-12:06", "2026-09-05"]
+    exclude = Exclusions.parse(rules, "UTC", "2026-09-05T12:03", "2026-09-05")
+    await book.open(every(1, exclude=exclude))
+    for _ in range(7):
+        await book.ring(after=MINUTE)
+
+    assert "It is excluded by 12:00-12:06 (UTC)." in await told(book, 4)
+    assert "It is excluded by 2026-09-05 (UTC)." in await told(book, 7)
+
+
+async def test_of_a_disabled_collections_tick_it_says_who_disabled_it(book: Book) -> None:
+    await book.open(every(1))
+    await book.pool.execute(
+        "INSERT INTO schedule_edits (schedule_id, at, by, action, before, after)"
+        " SELECT id, $1, 'Acme/console', 'edited', '{\"enabled\": true}', '{\"enabled\": false}'"
+        " FROM schedules",
+        book.clock(),
+    )
+    await book.pool.execute("UPDATE schedules SET enabled = false")
+    await book.ring(after=MINUTE)
+
+    said = await told(book)
+
+    assert "It was disabled at 2026-09-05 12:00:00.000 UTC by Acme/console." in said
+
+
 async def test_of_a_retired_schedule_it_says_when_and_not_that_it_is_disabled(book: Book) -> None:
     await book.open(every(1))
     await book.ring_each(2)

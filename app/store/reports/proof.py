@@ -161,6 +161,13 @@ SELECT at, by, after ->> 'note' FROM schedule_edits
 WHERE schedule_id = $1 AND action IN ('pause', 'paused') AND at <= $2
 ORDER BY at DESC, id DESC LIMIT 1
 """
+# The newest edit that disabled a collection by $2.
+DISABLED = """
+SELECT at, by FROM schedule_edits
+WHERE schedule_id = $1 AND (after ->> 'enabled') = 'false' AND (before ->> 'enabled') = 'true'
+  AND at <= $2
+ORDER BY at DESC, id DESC LIMIT 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +294,14 @@ async def pause_before(
     """Return since when, by whom and why the schedule was paused last before `at`, if it was."""
     row = await connection.fetchrow(PAUSE, schedule_id, at)
     return None if row is None else (row[0], row[1], row[2])
+
+
+async def disabled_before(
+    connection: Connection, schedule_id: int, at: datetime
+) -> tuple[datetime, str] | None:
+    """Return when and by whom the schedule was disabled last before `at`, if that is recorded."""
+    row = await connection.fetchrow(DISABLED, schedule_id, at)
+    return None if row is None else (row[0], row[1])
 
 
 async def events(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:
