@@ -205,6 +205,22 @@ def test_a_secret_that_is_too_short_has_characters_and_no_items(
     assert said.endswith("SESSION_SECRET = (hidden): must have at least 32 characters")
 
 
+@pytest.mark.parametrize(
+    ("hosts", "taken"),
+    [("h1:5432,h2:5433", True), ("u:a,b@h1,h2:1", True), ("h1:5432,h2:x", False)],
+)
+def test_a_database_may_have_several_hosts_each_with_its_port(
+    monkeypatch: pytest.MonkeyPatch, hosts: str, taken: bool
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://{hosts}/rollcall")
+
+    if taken:
+        assert config.load().database_url is not None
+    else:
+        with pytest.raises(BadConfig, match="not a valid URL"):
+            config.load()
+
+
 def test_no_secret_is_shown_by_the_settings_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://ada:s3cret@db.example/x")
     monkeypatch.setenv("REDIS_URL", "redis://:s3cret@redis.example")

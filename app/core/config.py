@@ -88,7 +88,9 @@ def _postgres(value: SecretStr) -> SecretStr:
 
 def _readable_address(value: SecretStr) -> SecretStr:
     try:
-        _ = urlsplit(value.get_secret_value()).port
+        # Of several hosts, which Postgres' URLs may have, each has a port of its own.
+        for host in urlsplit(value.get_secret_value()).netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
     except ValueError:
         raise ValueError(
             "is not a valid URL; special characters in a password must be percent-encoded"
