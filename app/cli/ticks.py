@@ -40,6 +40,8 @@ def ticks(  # noqa: PLR0913 - the filters of a command are its arguments
     Examples: `rollcall ticks poll_news --since 12h --outcome missed`,
     `rollcall ticks source:books --reason paused --json`
     """
+    if outcome is TickOutcome.RAN and reason is not None:
+        raise typer.BadParameter("a tick that ran has no reason", param_hint="--reason")
 
     async def read(pool: Pool) -> list[dict[str, Any]]:
         jobs = await tick_listing.jobs(pool, job=job)

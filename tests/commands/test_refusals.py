@@ -36,6 +36,7 @@ HUGE = "9223372036854775808"
         ("news --limit 5 stories", "after `stories`"),
         (f"news story {HUGE}", "less than or equal"),
         ("ticks scrape --since 1h --until 2h", "before --since"),
+        ("ticks scrape --outcome ran --reason paused", "has no reason"),
         ("export runs /nonexistent/runs.csv --since 1h --until 2h", "before --since"),
         ("export runs <>", "not a file"),
         ("export runs /", "not a file"),
