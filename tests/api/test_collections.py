@@ -142,7 +142,14 @@ async def test_runs_that_wait_take_the_organisations_place_one_after_the_other(
     pool: Pool, org: Org, other: Org, clock: SettableClock
 ) -> None:
     at = clock()
-    await pool.execute(WAITING, uuid4(), org.id, "success", at - timedelta(minutes=5), 10.0)
+    for minutes, status, seconds in (
+        (120, "queued", None),  # of no weight any more
+        (10, "success", 70.0),  # not the last one
+        (5, "success", 10.0),
+        (1, "running", None),
+    ):
+        since = at - timedelta(minutes=minutes)
+        await pool.execute(WAITING, uuid4(), org.id, status, since, seconds)
     waiting: list[UUID] = []
     for owner in (org, org, org, other):
         waiting.append(uuid4())
@@ -150,7 +157,7 @@ async def test_runs_that_wait_take_the_organisations_place_one_after_the_other(
 
     places = await decisions.last_durations(pool, waiting)
 
-    assert sorted(places[run] for run in waiting[:3]) == [10.0, 20.0, 30.0]
+    assert sorted(places[run] for run in waiting[:3]) == [20.0, 30.0, 40.0]
     assert places[waiting[3]] == 0.0
 
 

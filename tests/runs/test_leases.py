@@ -13,7 +13,7 @@ from app.core.records import OddsEvent
 from app.store.content import odds
 from app.store.runs import progress, run_rows
 from app.store.runs.progress import Counts, SourceProgress
-from app.store.runs.run_rows import ClaimedRun, RunEnding
+from app.store.runs.run_rows import ClaimedRun, Deferral, RunEnding
 from tests.clock import NOON
 from tests.runs.harness import LEASE, Desk
 
@@ -325,14 +325,17 @@ async def test_an_old_attempt_that_ends_leaves_the_lease_of_the_new_one(desk: De
     await second
 
 
-async def two_queued(desk: Desk, *, first_by_hand: bool) -> tuple[UUID, UUID]:
-    """Two runs of a schedule that queues one, a minute apart."""
+async def two_queued(
+    desk: Desk, *, first_by_hand: bool = False, overlap: str = "queue_one"
+) -> tuple[UUID, UUID]:
+    """Two runs of a schedule, a minute apart. Its policy is to queue one, unless told otherwise."""
     first, second = await desk.ask(), await desk.ask()
     schedule = await desk.pool.fetchval(
         "INSERT INTO schedules (key, job, spec, policies, version, effective_from, enabled,"
-        " evaluated_through) VALUES"
-        " ('q', 'j', '{}', '{\"overlap\": \"queue_one\"}', 1, $1, true, $1) RETURNING id",
+        " evaluated_through) VALUES ($2, 'j', '{}', $3, 1, $1, true, $1) RETURNING id",
         NOON,
+        f"queues {first}",
+        {"overlap": overlap},
     )
     for minute, run_id in enumerate((first, second)):
         await desk.pool.execute(
@@ -381,21 +384,77 @@ async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(
     assert after is not None
 
 
-@pytest.mark.parametrize("ended", ["lost", "failure"])
+async def test_runs_of_another_schedule_hold_none_up(desk: Desk) -> None:
+    first, _ = await two_queued(desk)
+    other, _ = await two_queued(desk)
+    await desk.again(first)
+
+    waiting = await run_rows.queued_runs(desk.pool, NOON + timedelta(hours=1))
+
+    assert [run.run_id for run in waiting] == [other]
+    assert await desk.claim(other) is not None
+
+
+async def test_runs_that_a_schedule_lets_overlap_wait_for_none(desk: Desk) -> None:
+    first, second = await two_queued(desk, overlap="allow")
+
+    waiting = await run_rows.queued_runs(desk.pool, NOON + timedelta(hours=1))
+
+    assert {run.run_id for run in waiting} == {first, second}
+    assert await desk.claim(second) is not None
+    assert await desk.claim(first) is not None
+
+
+async def test_a_run_that_was_put_off_is_for_no_later_instant_once_it_is_claimed(
+    desk: Desk,
+) -> None:
+    claimed = await desk.begin()
+    until = desk.clock() + timedelta(minutes=1)
+    deferral = Deferral(until, (), "the site asked for a pause")
+    await run_rows.defer(desk.pool, claimed, desk.clock(), deferral)
+
+    early = await desk.claim(claimed.run_id)
+    desk.clock.pass_by(minutes=1)
+    await desk.again(claimed.run_id)
+
+    assert early is None
+    assert (await desk.row(claimed))["not_before"] is None
+
+
+async def test_a_run_that_is_queued_again_keeps_its_sources_open(desk: Desk) -> None:
+    claimed = await desk.begin()
+    await progress.begin(desk.pool, claimed, "open")
+
+    await run_rows.requeue_expired(desk.pool, desk.clock() + timedelta(seconds=LEASE + 1))
+
+    assert (await desk.row(claimed))["status"] == "queued"
+    assert await desk.pool.fetchval("SELECT status FROM run_sources") == "running"
+
+
+@pytest.mark.parametrize("ended", ["lost", "failure", "cancelled"])
 async def test_the_end_of_a_run_ends_its_open_sources_and_leaves_the_others(
     desk: Desk, ended: str
 ) -> None:
     claimed = await desk.begin(max_attempts=1)
+    other = await desk.again(await desk.ask(), "w2")
     for source in ("done", "open"):
         await progress.begin(desk.pool, claimed, source)
+    await progress.begin(desk.pool, other, "other")
     await desk.pool.execute("UPDATE run_sources SET status = 'success' WHERE source = 'done'")
 
     if ended == "lost":
         later = desk.clock() + timedelta(seconds=LEASE + 1)
+        await run_rows.renew(desk.pool, [(other.run_id, other.epoch)], later, LEASE)
         await run_rows.requeue_expired(desk.pool, later)
+    elif ended == "cancelled":
+        await run_rows.cancel_open(desk.pool, [claimed.run_id], desk.clock(), by="ada")
     else:
         ending = RunEnding(RunStatus.FAILURE, desk.clock())
         assert await run_rows.finish(desk.pool, claimed, ending)
 
     rows = await desk.pool.fetch("SELECT source, status FROM run_sources ORDER BY source")
-    assert [tuple(row) for row in rows] == [("done", "success"), ("open", ended)]
+    assert [tuple(row) for row in rows] == [
+        ("done", "success"),
+        ("open", ended),
+        ("other", "running"),
+    ]
