@@ -27,6 +27,7 @@ from tests import servers as real
 from tests.clock import SettableClock
 from tests.configs import config_for
 from tests.databases import Databases
+from tests.forked.processes import forked
 
 OURS = "rollcall:*"
 
@@ -67,6 +68,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_processes() -> Iterator[None]:
+    """Processes of our modules are forked, not started from nothing."""
+    with forked():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -344,4 +344,5 @@ def _dry_run_processes() -> list[int]:
 
 
 def _command(pid: str) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    process = Path(f"/proc/{pid}")
+    return (process / "cmdline").read_bytes() + (process / "comm").read_bytes()
