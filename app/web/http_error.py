@@ -1,6 +1,10 @@
-"""The response to an error outside the API."""
+"""The response to an error outside the API; a form with a faulty field comes back as typed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import msgspec
+from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -8,6 +12,9 @@ from starlette.responses import HTMLResponse, Response
 from app.web.dashboard import rendering
 
 USER = "rollcall.user"  # in the scope of a request: who has signed in, once that is known
+FORM = "rollcall.form"  # there too: the fields of the form that was sent, of a known user
+PARAMETER = "param."  # begins the names of the fields for parameters of a run
+_LABELS = {"note": "Reason", "until": "Until, UTC", "zone": "Time zone"}
 TITLES = {
     400: "Bad request",
     401: "Sign in required",
@@ -22,6 +29,40 @@ TITLES = {
 }
 
 
+class InvalidField(HTTPException):
+    """A field of a form is invalid; `field` is its name. The form is shown again with its input."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(422, detail)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedField:
+    """A field of a form that is shown again. Without a label it is hidden."""
+
+    name: str
+    value: str
+    label: str
+    faulty: bool
+
+
+def _returned(request: Request, error: Exception) -> list[ReturnedField]:
+    form: ImmutableMultiDict[str, str] | None = request.scope.get(FORM)
+    if form is None or not isinstance(error, InvalidField):
+        return []
+    sent = form.multi_items()
+    missing = [] if error.field in form or error.field == PARAMETER else [(error.field, "")]
+    return list(_fields([*sent, *missing], error.field))
+
+
+def _fields(sent: Iterable[tuple[str, str]], faulty: str) -> Iterable[ReturnedField]:
+    for name, value in sent:
+        parameter = name.removeprefix(PARAMETER) if name.startswith(PARAMETER) else ""
+        label = _LABELS.get(name, parameter)
+        yield ReturnedField(name, value, label, bool(label) and name == faulty)
+
+
 async def http_error(request: Request, error: Exception) -> Response:
     """The response to an error: HTML for browsers, JSON otherwise. Never contains a traceback."""
     status = error.status_code if isinstance(error, HTTPException) else 500
@@ -32,7 +73,15 @@ async def http_error(request: Request, error: Exception) -> Response:
         title = TITLES.get(status, "Internal error")
         detail = reason if isinstance(error, HTTPException) else "See the log of the web process."
         user = request.scope.get(USER)  # whose navigation is shown
-        text = rendering.page("error.html", title=title, detail=detail, user=user, section="")
+        text = rendering.page(
+            "error.html",
+            title=title,
+            detail=detail,
+            user=user,
+            section="",
+            path=request.url.path,
+            fields=_returned(request, error),
+        )
         return HTMLResponse(text, status, headers)
     body = msgspec.json.encode({"status": "error", "reason": reason.lower().replace(" ", "_")})
     return Response(body, status, headers, "application/json")

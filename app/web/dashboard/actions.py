@@ -35,6 +35,7 @@ from app.web.context import WebContext, web_context
 from app.web.dashboard import page_filters, run_form
 from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser
 from app.web.dashboard.views import find_schedule
+from app.web.http_error import PARAMETER, InvalidField
 
 MAX_NOTE_LENGTH = 500
 MAX_REASONS = 10  # that one error names
@@ -60,8 +61,10 @@ def http_errors() -> Generator[None]:
         raise HTTPException(409, _sentence(error)) from None
     except OverLimit as error:
         raise HTTPException(429, _sentence(error)) from None
-    except (BadParameters, InvalidValue) as error:
-        raise HTTPException(422, _sentence(error)) from None
+    except BadParameters as error:
+        raise InvalidField(PARAMETER, _sentence(error)) from None
+    except InvalidValue as error:
+        raise InvalidField(error.field, _sentence(error)) from None
 
 
 @contextmanager
@@ -145,9 +148,9 @@ def until_of(form: Form, now: datetime) -> datetime | None:
     try:
         until = page_filters.instant(text)
     except HTTPException:
-        raise HTTPException(422, "The end of the pause is not a valid instant.") from None
+        raise InvalidField("until", "The end of the pause is not a valid instant.") from None
     if until <= now:
-        raise HTTPException(422, "The end of the pause is in the past.")
+        raise InvalidField("until", "The end of the pause is in the past.")
     return until
 
 
@@ -155,8 +158,8 @@ def reason_of(form: Form, *, required: bool = False) -> str:
     """The reason in a form, which may be empty unless `required`. Raises HTTPException 422."""
     note = form.get("note", "").strip()
     if (required and not note) or len(note) > MAX_NOTE_LENGTH or not note.isprintable():
-        raise HTTPException(
-            422, f"Enter a reason of one line, at most {MAX_NOTE_LENGTH} characters."
+        raise InvalidField(
+            "note", f"Enter a reason of one line, at most {MAX_NOTE_LENGTH} characters."
         )
     return note
 

@@ -10,10 +10,10 @@ from pydantic.fields import FieldInfo
 from app.core.config import Config
 from app.core.errors import UnknownJob
 from app.store.schedules import schedule_rows
+from app.web.http_error import PARAMETER
 from workers import registry
 from workers.job import Job, parameter_types, takes_list
 
-PREFIX = "param."
 NUMBERS = (int, float)
 
 
@@ -53,7 +53,7 @@ def params_from(config: Config, key: str, task: str, form: Mapping[str, str]) ->
     except UnknownJob:
         return named
     for field in _fields(job, own):
-        text = form.get(PREFIX + field.name, "").strip()
+        text = form.get(PARAMETER + field.name, "").strip()
         if text:
             named[field.name] = (
                 [part.strip() for part in text.split(",") if part.strip()] if field.many else text

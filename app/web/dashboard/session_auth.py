@@ -19,7 +19,7 @@ from app.store.db import UNAVAILABLE
 from app.web.context import web_context
 from app.web.dashboard import formatting
 from app.web.dashboard.session import COOKIE, Session
-from app.web.http_error import USER
+from app.web.http_error import FORM, USER, InvalidField
 
 MAX_FORM_BYTES = 16_384
 MAX_FORM_FIELDS = 1_000  # most of which may be the runs or jobs of a page
@@ -138,6 +138,7 @@ def require_operate(action: PageAction, max_bytes: int = MAX_FORM_BYTES) -> Rout
             )
         if await web_context(request).changes.count(user.principal.org_id):
             raise HTTPException(429, "Your organisation has sent too many changes. Try later.")
+        request.scope[FORM] = form
         return await action(request, user, form)
 
     return guarded
@@ -185,7 +186,8 @@ async def choose_zone(request: Request) -> Response:
     wanted = form.get("zone", "").strip()
     zone = zone_of(wanted)
     if wanted and zone != wanted:
-        raise HTTPException(422, f"There is no time zone {wanted!r}. One is Africa/Lagos.")
+        request.scope[FORM], request.scope[USER] = form, await current_user(request)
+        raise InvalidField("zone", f"There is no time zone {wanted!r}. One is Africa/Lagos.")
     response = RedirectResponse(local_path(form.get("back", "/")), 303, NO_STORE)
     response.set_cookie(ZONE_COOKIE, zone, ZONE_SECONDS, samesite="lax")
     return response
