@@ -41,10 +41,12 @@ async def pages(
     """Yield the rows in the order of their cursors, which each row has in `cursor`.
 
     Raises Gone if retention has dropped rows after `after`, or drops some that were not read yet,
-    and TimeoutError if a transaction writes for long.
+    or if nothing is written up to `after` yet; and TimeoutError if a transaction writes for long.
     """
     end = await _settled_end(pool, org_id, kind)
     place = kind.begin if after is None else kind.parse(after)
+    if place[0] > end:
+        raise Gone("no row has this cursor yet: start again without it")
     dropped_before = None if after is None else 0
     while True:
         async with tenancy.org_transaction(pool, org_id) as connection:

@@ -21,13 +21,14 @@ from app.store.content import changes, items
 from app.store.db import Pool
 from app.store.orgs import orgs
 from app.web.open_streams import OpenStreams
-from tests.api.clients import Org, Visitor, fields
+from tests.api.clients import Org, Visitor, fields, problem
 from tests.clock import NOON
 from tests.configs import config_for
 from tests.dashboard import server as sites
 from tests.horizon import settled
 
 FEED = "/collection/changes"
+HORIZON = "SELECT base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM change_clock"
 KEY = "https://shop.example/a b?c=1/2"
 
 
@@ -136,6 +137,18 @@ async def test_another_organisation_gets_none_of_it(
 async def test_a_place_that_is_none_is_refused(visitor: Visitor) -> None:
     for after in ("x", "-1", "1.", "9" * 30, "9" * 19 + ".1"):
         assert fields(await visitor("GET", FEED, params={"after": after})) == ["after"]
+
+
+async def test_a_place_that_the_feed_has_not_reached_is_gone(
+    visitor: Visitor, org: Org, pool: Pool
+) -> None:
+    """A backup was restored: what changes next would be passed by."""
+    await wrote(pool, org, 1)
+    after = f"{(await pool.fetchval(HORIZON)) + 1_000}.1"
+
+    for path in (FEED, f"{FEED}/stream", "/collection/exports/changes"):
+        answer = await visitor("GET", path, params={"after": after})
+        assert "start again" in problem(answer, 410)["detail"]
 
 
 async def test_a_stream_sends_changes_and_goes_on_after_the_last_one_it_sent(

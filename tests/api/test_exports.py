@@ -231,6 +231,19 @@ async def test_an_export_is_not_continued_over_changes_that_retention_dropped(
     assert [json.loads(line)["cursor"] for line in anew.iter_lines()] == [last]
 
 
+@pytest.mark.parametrize(
+    ("what", "after"),
+    [("items", "999999999"), ("runs", f"2100-01-01T00:00:00+00:00_{UUID(int=0)}")],
+)
+async def test_an_export_is_not_continued_after_a_row_that_is_not_written_yet(
+    visitor: Visitor, what: str, after: str
+) -> None:
+    """A backup was restored: rows that are written next would be passed by."""
+    answer = await visitor("GET", f"/collection/exports/{what}", params={"after": after})
+
+    assert "start again" in problem(answer, 410)["detail"]
+
+
 async def test_an_export_breaks_off_where_retention_drops_what_it_has_not_read(
     site: Site, org: Org, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,9 +126,12 @@ async def feed(
 ) -> tuple[list[Change], FeedPosition]:
     """Return up to `limit` changes after that place, oldest first, and where to go on.
 
-    Raises Gone if retention has dropped changes after that place.
+    Raises Gone if retention has dropped changes after that place, and if the feed has not reached
+    it, since its database was restored.
     """
     rows = await connection.fetch(FEED, org_id, after.position, after.id, limit, kinds)
+    if after.position >= rows[0]["horizon"]:
+        raise Gone("the feed has not reached this position yet: start again with after=0")
     if after != FeedPosition() and after.position <= rows[0]["dropped_through"]:
         raise Gone("changes after this position are no longer kept: start again with after=0")
     found = [Change(*tuple(row)[2:]) for row in rows if row["id"] is not None]
