@@ -8,6 +8,7 @@ import resource
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +40,7 @@ from app.store.content import changes
 from app.store.db import TRANSIENT
 from app.store.schedules import schedule_rows
 from app.store.servers import ServerUrls
-from workers import registry
+from workers import recipe_dir, registry
 from workers.decider_process import DeciderOrder, DeciderProcess
 from workers.deciding import triggers_of
 from workers.dispatch import DispatchState
@@ -227,6 +228,18 @@ async def disable_removed_recipes(
         _log.warning("source.missing", schedules=kept, why="only another worker has the recipe")
 
 
+async def _enable_own_recipes(context: WorkerContext, declared: Sequence[DeclaredSchedule]) -> None:
+    """Enable this worker's recipes that one which did not see it in Redis has disabled."""
+    own = {one.key: one for one in declared if one.job == SOURCE_TASK and one.enabled}
+    disabled = await schedule_rows.disabled(context.pool, list(own))
+    names = {key: key.removeprefix(recipe_dir.KEY_PREFIX) for key in disabled}
+    found = [key for key in disabled if recipe_dir.find_file(context.config, names[key])]
+    if found:
+        queued = await edit.register(context.pool, [own[key] for key in found], context.clock())
+        await enqueue.enqueue_runs(context.pool, context.redis, queued)
+        _log.info("source.enabled", schedules=found, why="this worker has the recipe")
+
+
 async def shutdown(ctx: dict[str, Any]) -> None:
     """Close what startup opened, in reverse order."""
     stack, context = ctx.get("stack"), ctx.get("context")
@@ -278,7 +291,12 @@ async def _beat(
             context.redis, context.worker, org_slots(ctx), leases.seconds
         )
         ttl = context.config.lease_seconds * WORKER_KEY_LEASES
-        await keys.write_worker(context.redis, context.worker, ttl, facts)
+        unknown = await keys.write_worker(context.redis, context.worker, ttl, facts)
+    # While it was not seen in Redis, one that started may have taken its recipes for removed.
+    if unknown or facts.seen_at > ctx.get("seen_until", facts.seen_at):
+        ctx["seen_until"] = context.started_at  # again at the next heartbeat if this fails
+        await _enable_own_recipes(context, jobs.declared)
+    ctx["seen_until"] = facts.seen_at + timedelta(seconds=ttl)
 
 
 def _resident_bytes() -> int:

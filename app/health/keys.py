@@ -106,16 +106,20 @@ async def delete_other_jobs(redis: Redis, known: AbstractSet[str]) -> None:
         await delete_job(redis, key)
 
 
-async def write_worker(redis: Redis, worker_id: str, ttl: float, facts: WorkerFacts) -> None:
-    """Record a heartbeat: the worker counts as live for `ttl` seconds."""
+async def write_worker(redis: Redis, worker_id: str, ttl: float, facts: WorkerFacts) -> bool:
+    """Record a heartbeat: the worker counts as live for `ttl` seconds.
+
+    Returns whether it was not known to Redis, as when that was emptied.
+    """
     seen = facts.seen_at.timestamp()
-    await _execute(
+    _, _, added, _ = await _execute(
         redis,
         ("SET", worker_key(worker_id), _encode(facts), "PX", math.ceil(ttl * 1000)),
         ("ZREMRANGEBYSCORE", WORKERS, "-inf", seen - INDEX_GRACE),
         ("ZADD", WORKERS, seen + ttl, worker_id),
         ("EXPIRE", WORKERS, JOB_TTL),
     )
+    return bool(added)
 
 
 async def read_workers(redis: Redis) -> dict[str, WorkerFacts]:
@@ -225,10 +229,12 @@ def _in_range(value: object) -> bool:
     return not isinstance(value, datetime) or MIN_YEAR <= value.year <= MAX_YEAR
 
 
-async def _execute(redis: Redis, *commands: RedisCommand) -> None:
-    for response in await _send(redis, commands, atomic=True):
+async def _execute(redis: Redis, *commands: RedisCommand) -> list[object]:
+    responses = await _send(redis, commands, atomic=True)
+    for response in responses:
         if isinstance(response, Exception):
             raise response
+    return responses
 
 
 async def _members(redis: Redis, command: RedisCommand) -> list[str]:

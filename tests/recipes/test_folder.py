@@ -1,7 +1,7 @@
 """SOURCES_DIR: every file is a source with a schedule of its own, and a bad one hurts no other."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -174,6 +174,43 @@ async def test_a_recipe_that_another_worker_has_is_not_switched_off(
     await other_worker(kitchen, "source:wares")
 
     await opening.disable_removed_recipes(kitchen, registry.declared_schedules(kitchen.config))
+
+    rows = await kitchen.pool.fetch("SELECT key FROM schedules WHERE job = 'source' AND enabled")
+    assert [row["key"] for row in rows] == ["source:wares"]
+
+
+async def emptied(redis: ArqRedis) -> None:
+    """Redis loses what it has."""
+    await redis.flushdb()  # pyright: ignore[reportUnknownMemberType]
+
+
+async def silent(redis: ArqRedis) -> None:
+    """A worker with a lease of 4 s sends no heartbeat until its key has expired."""
+    del redis
+    await asyncio.sleep(5.1)
+
+
+@pytest.mark.parametrize("vanish", [emptied, silent])
+async def test_a_recipe_that_was_switched_off_while_its_worker_was_unseen_is_switched_on_again(
+    kitchen: WorkerContext,
+    folder: Path,
+    dsn: str,
+    redis_url: str,
+    vanish: Callable[[ArqRedis], Awaitable[None]],
+) -> None:
+    for name in ("wares", "gone"):
+        write(folder, name, good("https://site.test", name))
+    config = kitchen.config.model_copy(update={"lease_seconds": 4})
+    ctx: dict[str, Any] = {"redis": kitchen.redis}
+    await opening.startup(config, ServerUrls(dsn, redis_url), registry.load(config))(ctx)
+    try:
+        await vanish(kitchen.redis)
+        await opening.disable_removed_recipes(kitchen, ())  # as a worker without recipes does
+        (folder / "gone.toml").unlink()
+
+        await ctx["heartbeat"]()
+    finally:
+        await opening.shutdown(ctx)
 
     rows = await kitchen.pool.fetch("SELECT key FROM schedules WHERE job = 'source' AND enabled")
     assert [row["key"] for row in rows] == ["source:wares"]

@@ -179,6 +179,11 @@ SELECT key FROM schedules
 WHERE job = $1 AND org_id IS NULL AND enabled AND NOT (key = ANY ($2::text[])) ORDER BY key
 """
 
+# Of schedules that a worker declares: those that another one, which lacks their recipes, disabled.
+DISABLED = """
+SELECT key FROM schedules WHERE key = ANY ($1) AND NOT enabled AND retired_at IS NULL ORDER BY key
+"""
+
 
 async def lock(connection: Connection, key: str) -> ScheduleState | None:
     """Lock the schedule's row until the transaction ends; None if there is no such schedule."""
@@ -261,3 +266,8 @@ async def pauses_ended(pool: Pool, now: datetime) -> list[str]:
 async def undeclared(pool: Pool, job: str, declared: Sequence[str]) -> list[str]:
     """Return the keys of the job's enabled built-in schedules that are not declared."""
     return [row["key"] for row in await pool.fetch(UNDECLARED, job, list(declared))]
+
+
+async def disabled(pool: Pool, keys: Sequence[str]) -> list[str]:
+    """Return those of the schedules that are disabled, without retired ones."""
+    return [row["key"] for row in await pool.fetch(DISABLED, list(keys))]
