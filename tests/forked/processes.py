@@ -28,13 +28,15 @@ DRY_RUNS = "app.authoring.dry_run_process"
 COMMON = (
     *("arq.cli", "uvicorn.main", "app.cli.main", "app.cli.orgs", "app.web.application"),
     *("workers.lifecycle", "workers.registry", "workers.decider", "workers.maintenance"),
-    *("workers.monitor", "workers.webhooks", "workers.trigger"),
+    *("workers.monitor", "workers.webhooks", "workers.trigger", "workers.isolated"),
+    *("app.jobs.testing.lab", "app.jobs.testing.web"),
 )
 # What is imported for each module; the sandbox, whose memory is bounded, has nothing else.
 IMPORTED: Mapping[str, tuple[str, ...]] = {
     SANDBOX: (SANDBOX,),
     DRY_RUNS: (DRY_RUNS,),
     **dict.fromkeys(("app", "app.workers", "arq", "uvicorn"), COMMON),
+    **dict.fromkeys(("workers.isolated", "app.jobs.testing.victim"), COMMON),
     "tests.alerts.watch_process": COMMON,
 }
 START = "_execute_child"

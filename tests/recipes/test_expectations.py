@@ -12,6 +12,10 @@ name = "shop"
 kind = "json"
 url = "{base}/wares"
 
+[limits]
+rate = 50
+burst = 50
+
 [paginate]
 type = "page"
 max_pages = 20
