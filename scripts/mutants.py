@@ -1,8 +1,9 @@
-"""Mutation tests of the ledger, schedules, runs and health: which changes does no test see?
+"""Mutation tests of the ledger, schedules, runs, health and their SQL: what does no test see?
 
 Each mutant is one change of the syntax tree (a comparison, a boolean operator, a constant, a
-dropped statement, an empty return), tested in a copy of the project by the tests of its package,
-those of its own file first. A test that takes longer than 5 minutes has seen it.
+dropped statement, an empty return) or of an SQL statement (a condition, an order, a lock), tested
+in a copy of the project by the tests of its package, those of its own file first. A test that
+takes longer than 5 minutes has seen it.
 
 Examples:
   .venv/bin/python scripts/mutants.py --sample 40 --seed 1      # of all targets
@@ -14,6 +15,7 @@ import ast
 import copy
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -23,6 +25,7 @@ from importlib import import_module
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -32,6 +35,14 @@ TESTS = {
     "app/scheduling": ("tests/scheduling",),
     "app/runs": ("tests/runs", "tests/replay", "tests/logs", "tests/execute/test_attempts.py"),
     "app/health/judge.py": ("tests/health/test_judge.py",),
+    "app/store/schedules": (
+        *("tests/store/test_due_schedules.py", "tests/ledger", "tests/dispatch/test_bulk.py"),
+        "tests/commands/test_backfill.py",
+    ),
+    "app/store/runs": (
+        *("tests/runs", "tests/store/test_run_listing.py", "tests/replay"),
+        "tests/execute/test_deferral.py",
+    ),
 }
 # Imported once, so that no forked process has to.
 PRELOADED = (
@@ -51,6 +62,25 @@ COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.In: ast.NotIn,
     ast.NotIn: ast.In,
 }
+STATEMENT = re.compile(r"\b(SELECT|UPDATE|INSERT INTO|DELETE FROM)\b")
+SQL_CHANGES = {  # each place of a pattern becomes one mutant
+    r"(?<=\bAND )[^()\n]+?(?= AND |\n|\))": "true",
+    r"(?<=\bOR )[^()\n]+?(?= OR |\n|\))": "false",
+    r"\bIS NOT NULL\b": "IS NULL",
+    r"\bNOT EXISTS\b": "EXISTS",
+    r"(?<= )<(?= )": "<=",
+    r"(?<= )<=(?= )": "<",
+    r"(?<= )>(?= )": ">=",
+    r"(?<= )>=(?= )": ">",
+    r" DESC\b": "",
+    r"(?<=ORDER BY )([\w.]+)(?! DESC|[\w.])": r"\1 DESC",
+    r"\s+FOR (NO KEY )?UPDATE( SKIP LOCKED)?": "",
+    r" SKIP LOCKED": "",
+    r"\s+ON CONFLICT( \(\w+\))? DO NOTHING": "",
+    r"'queued', 'running'": "'queued'",
+    r"\bgreatest\b": "least",
+    r", \w+ = NULL": "",
+}
 SECONDS = 300
 
 
@@ -67,6 +97,8 @@ class Mutant:
 def mutants(file: Path, text: str) -> Iterator[Mutant]:
     """Yield every mutant of one module."""
     for number, node in enumerate(ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from _sql_mutants(file, text, number, node.value)
         if not _mutate(copy.copy(node)):
             continue
         tree = ast.parse(text)
@@ -75,6 +107,22 @@ def mutants(file: Path, text: str) -> Iterator[Mutant]:
         _mutate(changed)
         change = f"{before.splitlines()[0][:70]} -> {ast.unparse(changed).splitlines()[0][:70]}"
         yield Mutant(file, getattr(changed, "lineno", 0), change, ast.unparse(tree))
+
+
+def _sql_mutants(file: Path, text: str, number: int, statement: str) -> Iterator[Mutant]:
+    """Yield the mutants of the statement that is the node of that number; none of other texts."""
+    if not STATEMENT.search(statement):
+        return
+    for pattern, new in SQL_CHANGES.items():
+        for found in re.finditer(pattern, statement):
+            tree = ast.parse(text)
+            changed = cast("ast.Constant", next(islice(ast.walk(tree), number, None)))
+            changed.value = (
+                statement[: found.start()] + found.expand(new) + statement[found.end() :]
+            )
+            line = changed.lineno + statement.count("\n", 0, found.end())
+            change = f"{found.group().strip()} -> {found.expand(new)}"
+            yield Mutant(file, line, change, ast.unparse(tree))
 
 
 def _mutate(node: ast.AST) -> bool:  # noqa: PLR0911 - one case for each kind of change
