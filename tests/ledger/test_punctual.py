@@ -100,11 +100,16 @@ async def test_a_change_since_it_was_remembered_is_heeded(book: Book, change: st
     assert [row[0] for row in attempts][1:] == ([9] if change == "policy" else [])
 
 
+@pytest.mark.parametrize("claimed", [False, True], ids=["queued", "running"])
 @pytest.mark.parametrize("overlap", list(Overlap))
-async def test_an_open_run_is_left_to_the_overlap_policy(book: Book, overlap: Overlap) -> None:
+async def test_an_open_run_is_left_to_the_overlap_policy(
+    book: Book, overlap: Overlap, claimed: bool
+) -> None:
     await book.open(every(1, overlap=overlap))
     remembered = RememberedRows()
     await decided(book, remembered)
+    if claimed:
+        await book.claim(*book.queued)
 
     _, _, transactions = await decided(book, remembered)
 

@@ -92,6 +92,23 @@ async def test_a_tick_whose_schedule_still_works_is_skipped_and_names_what_block
     assert blocking == running.run_id
 
 
+@pytest.mark.parametrize("claimed", [False, True], ids=["queued", "running"])
+async def test_of_several_open_runs_the_oldest_is_said_to_block(book: Book, claimed: bool) -> None:
+    await book.open(every(1, overlap=Overlap.ALLOW))
+    (first,) = await book.ring(after=MINUTE)
+    (second,) = await book.ring(after=MINUTE)
+    for run in (second, first) if claimed else ():
+        await book.claim(run)
+    await book.edit(every(1, overlap=Overlap.SKIP))
+
+    await book.ring(after=MINUTE)
+
+    blocking = await book.pool.fetchval(
+        "SELECT blocking_run_id FROM ticks WHERE reason = 'overlap'"
+    )
+    assert blocking == first.run_id
+
+
 async def test_a_tick_blocked_by_one_just_decided_names_the_run_of_that(book: Book) -> None:
     await book.open(every(1, coalesce=Coalesce.ALL, overlap=Overlap.QUEUE_ONE, misfire_grace=HOUR))
 
