@@ -177,3 +177,31 @@ async def test_ticks_before_an_organisation_is_disabled_and_enabled_are_as_it_wa
 
     outcomes = ["ran", "skipped(disabled)", "skipped(disabled)", "ran"]
     assert [outcome for _, outcome in await book.ticks()] == outcomes
+
+
+# All that a schedule consists of, as one text.
+WHOLE = """
+SELECT concat(
+  to_jsonb(s),
+  (SELECT jsonb_agg(v ORDER BY version) FROM schedule_versions v WHERE v.schedule_id = s.id),
+  (SELECT jsonb_agg(t ORDER BY scheduled_for) FROM ticks t WHERE t.schedule_id = s.id))
+FROM schedules s WHERE s.key = $1
+"""
+
+
+async def test_whatever_changes_a_schedule_leaves_every_other_one_as_it_is(book: Book) -> None:
+    quick, slow = every(10), every(15)
+    for declared in (quick, slow):  # the tick at 12:10 is superseded ahead
+        await edit.register(book.pool, [replace(declared, key="other")], book.clock())
+        await book.edit(declared)
+    before = await book.pool.fetchval(WHOLE, "other")
+    assert "superseded" in before
+
+    await book.edit(quick)  # reopens its own tick at 12:10
+    await book.pause()
+    await book.resume()
+    async with book.pool.acquire() as connection, connection.transaction():
+        await edit.retire_in(connection, KEY, book.clock())
+    await book.edit(slow)
+
+    assert await book.pool.fetchval(WHOLE, "other") == before
