@@ -30,7 +30,7 @@ Lease = tuple[UUID, int]  # run id and epoch
 _log = log.logger(__name__)
 _RECORD_RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0)
 MAX_MESSAGE_LENGTH = 2_000  # characters
-MAX_LOST_ATTEMPTS = 20  # after which losing Postgres fails the run
+MAX_LOST_ATTEMPTS = 20  # after which losing Postgres, or a cancellation, fails the run
 
 _LIMIT_TOLERANCE = 5.0  # seconds; of two limits this close, the one with a message is reported
 
@@ -230,7 +230,7 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
     except CONNECTION_LOST as error:
         _handle_postgres_loss(outcome, error, claimed.attempt)
     except STORAGE_FULL as error:
-        message = f"Postgres has no room: {error}; free some on its server"
+        message = f"Postgres has no room: {_text(error)}; free some on its server"
         _set_error(outcome, RunStatus.FAILURE, error, message)
         outcome.error_type = FailureKind.STORAGE_FULL.value
     except TimeoutError as error:
@@ -238,11 +238,7 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
     except LeaseLost:
         outcome.fenced = True
     except asyncio.CancelledError as error:
-        if _is_cancelled():
-            outcome.status = RunStatus.CANCELLED
-        else:  # queued again it would do so for ever
-            message = "the job awaited a task that was cancelled, though the run was not"
-            _set_error(outcome, RunStatus.FAILURE, error, message)
+        _handle_cancellation(outcome, error, claimed)
     except SystemExit as error:
         _set_error(outcome, RunStatus.FAILURE, error, f"the job called sys.exit({error.code!r})")
     except BaseException as error:  # noqa: BLE001 - an outcome, not the worker's end
@@ -270,7 +266,7 @@ def _is_cancelled() -> bool:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a job's own exception may be faulty
+    except BaseException:  # noqa: BLE001 - a job's own exception may be faulty, or exit
         return f"{type(error).__name__}, which has no text"
 
 
@@ -283,16 +279,33 @@ def _set_error(
     outcome.error_message = message
 
 
+def _handle_cancellation(
+    outcome: AttemptOutcome, error: BaseException, claimed: ClaimedRun
+) -> None:
+    """Hand the run back, unless it would be queued again for ever."""
+    if not _is_cancelled():
+        message = "the job awaited a task that was cancelled, though the run was not"
+        _set_error(outcome, RunStatus.FAILURE, error, message)
+    elif claimed.attempt - claimed.deferrals - claimed.retries >= MAX_LOST_ATTEMPTS:
+        message = (
+            f"cancelled in {MAX_LOST_ATTEMPTS} attempts: either the job cancels its own task, or"
+            " it takes longer than its workers live"
+        )
+        _set_error(outcome, RunStatus.FAILURE, error, message)
+    else:
+        outcome.status = RunStatus.CANCELLED
+
+
 def _handle_postgres_loss(outcome: AttemptOutcome, error: Exception, number: int) -> None:
     if number < MAX_LOST_ATTEMPTS and is_from_postgres(error):
         outcome.hand_back_reason = f"Postgres was unavailable: {error}"
     else:  # the run itself may be the cause
-        _set_error(outcome, RunStatus.FAILURE, error, str(error))
+        _set_error(outcome, RunStatus.FAILURE, error, _text(error))
 
 
 def _handle_timeout(outcome: AttemptOutcome, error: TimeoutError, limit: float | None) -> None:
     if limit is None:  # a timeout inside the body, not the attempt's
-        _set_error(outcome, RunStatus.FAILURE, error, str(error))
+        _set_error(outcome, RunStatus.FAILURE, error, _text(error))
     else:
         _set_error(outcome, RunStatus.TIMED_OUT, error, f"took longer than {limit:g} s")
         if outcome.limit_error is not None:

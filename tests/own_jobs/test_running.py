@@ -286,6 +286,13 @@ class Unprintable(Exception):
         raise RuntimeError("no text")
 
 
+class Exiting(TimeoutError):
+    """An exception whose text ends the process."""
+
+    def __str__(self) -> str:  # noqa: PLE0307 - what is tested
+        sys.exit(3)
+
+
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
 async def test_text_that_postgres_refuses_is_no_reason_to_repeat_a_run(
     context: WorkerContext, text: str
@@ -311,15 +318,18 @@ async def test_text_that_postgres_refuses_is_no_reason_to_repeat_a_run(
     assert rows[0]["error_message"].startswith("no price in a")
 
 
-async def test_an_exception_without_text_is_a_failure(context: WorkerContext) -> None:
+@pytest.mark.parametrize("error", [Unprintable, Exiting])
+async def test_an_exception_without_text_is_a_failure(
+    context: WorkerContext, error: type[Exception]
+) -> None:
     @job
     async def own(run: Run) -> None:
         del run
-        raise Unprintable
+        raise error
 
     row = await performed(context, own)
 
-    assert (row["status"], row["error_type"]) == ("failure", "Unprintable")
+    assert (row["status"], row["error_type"]) == ("failure", error.__name__)
 
 
 async def test_a_job_that_awaits_what_was_cancelled_has_failed(context: WorkerContext) -> None:

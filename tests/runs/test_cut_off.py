@@ -1,5 +1,6 @@
 """A worker cut off from Postgres in the midst of a run: it is handed back, not failed."""
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
@@ -48,3 +49,18 @@ async def test_a_run_cut_off_again_and_again_fails_in_the_end(desk: Desk) -> Non
 
     row = await desk.row(run_id)
     assert (row["status"], row["error_type"]) == ("failure", "ConnectionDoesNotExistError")
+
+
+async def test_a_run_that_cancels_itself_again_and_again_fails_in_the_end(desk: Desk) -> None:
+    run_id = await desk.ask()
+
+    for _ in range(attempts.MAX_LOST_ATTEMPTS):
+        async with attempts.attempt(desk.leases(), await desk.again(run_id)):
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(1)
+
+    row = await desk.row(run_id)
+    assert (row["status"], row["error_type"]) == ("failure", "CancelledError")
+    assert "either the job cancels its own task" in row["error_message"]
