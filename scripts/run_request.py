@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from app.queue.jobs import redis_pool
 from app.store import db, schema, servers
 from app.store.runs import listing, run_rows
 from workers import registry
-from workers.job import Job, takes_list
+from workers.job import Job, from_text
 
 POLL_SECONDS = 0.25  # seconds
 NO_WORKER_SECONDS = 5.0  # give up waiting after so long without a live worker
@@ -121,18 +122,15 @@ class _RaisingParser(argparse.ArgumentParser):
 def _parse_parameters(job: Job, argv: Sequence[str]) -> dict[str, Any]:
     parser = _RaisingParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for name, field in job.params.model_fields.items():
-        kind = _split if takes_list(field.annotation) else str
-        parser.add_argument(f"--{_flag(name)}", dest=name, type=kind)
+        parser.add_argument(
+            f"--{_flag(name)}", dest=name, type=partial(from_text, field.annotation)
+        )
     given, unknown = parser.parse_known_args(argv)
     if unknown:
         raise BadParameters(
             f"{job.name} does not take {unknown[0]!r}; known: {_parameter_list(job)}"
         )
     return vars(given)
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 async def _ask(config: Config, urls: servers.ServerUrls, arguments: Arguments) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.core.config import DEFAULT_JOBS, Config
 from app.core.errors import BadJob
-from workers.job import Job
+from workers.job import Job, declared_meanwhile
 
 ENTRY_POINTS = "rollcall.jobs"  # the group in which an installed package names its modules
 JOB_OF_CLASS = "rollcall_job"  # the attribute of a source's class that holds its job
@@ -38,7 +38,7 @@ def discover(config: Config, built_in: Sequence[Job]) -> Discovered:
     jobs: dict[str, Job] = {job.name: job for job in built_in}
     faults = list(found.faults)
     own: list[Job] = []
-    for job in found.jobs:
+    for job in (one for one in found.jobs if one not in built_in):  # a file may import those
         other = jobs.setdefault(job.name, job)
         if other is job:
             own.append(job)
@@ -55,6 +55,9 @@ def _load(entries: tuple[str, ...], folder: str) -> Discovered:
     """Import everything once; `folder` is the working directory, for relative paths."""
     jobs: dict[int, Job] = {}
     faults: list[str] = []
+    modules: set[str] = set()
+    declared: list[Job] = []
+    recording = declared_meanwhile.set(declared)
     for what, load in (*_named(entries, Path(folder)), *_installed()):
         try:
             found = load()
@@ -62,6 +65,15 @@ def _load(entries: tuple[str, ...], folder: str) -> Discovered:
             faults.append(_describe(what, error))
         else:
             jobs |= {id(job): job for job in _jobs_in(found)}
+            if isinstance(found, ModuleType):
+                modules.add(found.__name__)
+    declared_meanwhile.reset(recording)
+    faults += [
+        f"{job.defined_at}: the job {job.name!r} is in no variable of its file, as when another of"
+        " the same name replaces it: give each a name of its own"
+        for job in declared
+        if id(job) not in jobs and job.function.__module__ in modules
+    ]
     return Discovered(tuple(jobs.values()), tuple(faults))
 
 
@@ -128,7 +140,7 @@ def _jobs_in(found: Any) -> Iterator[Job]:
     values = vars(found).values() if isinstance(found, ModuleType) else (found,)
     for value in list(values):
         job = value if isinstance(value, Job) else _job_of_class(value)
-        if job is not None and not job.function.__module__.startswith("workers."):
+        if job is not None:
             yield job
 
 

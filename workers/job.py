@@ -1,13 +1,17 @@
 """The declaration of a job: the decorator `job`, and the parameters of its function."""
 
 import inspect
+import json
 import re
 import warnings
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import (
     TYPE_CHECKING,
     Any,
+    Optional,
     Unpack,
     get_args,
     get_origin,
@@ -46,11 +50,14 @@ DEFAULT_LIMITS = HostLimits(rate=2, burst=4, concurrency=4)  # of `run.client`, 
 
 Function = Callable[..., Awaitable[Any]]
 
+# The jobs that a file declares while it is imported, also those that no name of it keeps.
+declared_meanwhile: ContextVar["list[Job] | None"] = ContextVar("declared_meanwhile", default=None)
+
 
 class Params(BaseModel):
     """Parameters of a run. Unknown names are rejected."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 def _always_on(config: Config) -> str | None:
@@ -152,9 +159,13 @@ def declare_job(function: Function, options: JobOptions, at: Location | None = N
     """The job of that function and these options. `at`: where it is declared."""
     at = at or location_of(function)
     try:
-        return _declare(function, options, at)
+        declared = _declare(function, options, at)
     except (BadSchedule, ValueError, TypeError) as error:
         raise BadJob(f"{at}: {error}") from None
+    kept = declared_meanwhile.get()
+    if kept is not None:
+        kept.append(declared)
+    return declared
 
 
 def location_of(declared: Any) -> Location:
@@ -181,8 +192,7 @@ def _declare(function: Function, options: JobOptions, at: Location) -> Job:
         )
     params, takes_ctx = _params_of(function)
     schedules = options.get("schedules") or own_schedule(name, options, at)
-    if schedules is not no_schedule and "schedules" not in options:
-        _check_defaults(params)
+    _check_defaults(params, has_schedule=schedules is not no_schedule)
     return Job(
         name=name,
         function=function,
@@ -225,9 +235,14 @@ def params_model(name: str, parameters: Sequence[inspect.Parameter]) -> type[Par
     for one in parameters:
         if one.kind not in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD):
             raise ValueError(f"the parameter `{one}` has no name to be given by: write it out")
+        if one.name.startswith("model_") and hasattr(BaseModel, one.name):
+            raise ValueError(f"a parameter cannot be called `{one.name}`: rename it")
+        if one.name.startswith("_") and one.default is one.empty:
+            raise ValueError(f"the parameter `{one.name}` cannot be given: begin with a letter")
         if one.annotation is one.empty:
             raise ValueError(f"the parameter `{one.name}` has no type: write `{one.name}: str`")
-        fields[one.name] = (one.annotation, ... if one.default is one.empty else one.default)
+        kind = one.annotation if one.default is not None else Optional[one.annotation]  # noqa: UP045 - it may be a text
+        fields[one.name] = (kind, ... if one.default is one.empty else one.default)
     try:
         with warnings.catch_warnings():
             # A parameter may have the name of a method of pydantic's, such as `json` or `schema`.
@@ -249,6 +264,25 @@ def parameter_types(annotation: Any) -> list[type]:
     return [kind for kind in found if kind is not type(None)]
 
 
+def from_text(annotation: Any, text: str) -> Any:
+    """What a text that a person gives is for a parameter of this type.
+
+    An object is written as JSON, and a list as JSON or with commas; other types are left as texts.
+    """
+    is_list = takes_list(annotation)
+    if text.lstrip().startswith(("{", "[")) and (is_list or _takes_object(annotation)):
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+
+
+def _takes_object(annotation: Any) -> bool:
+    return any(
+        "__dataclass_fields__" in vars(kind) or issubclass(kind, Mapping | BaseModel)
+        for kind in parameter_types(annotation)
+    )
+
+
 def takes_list(annotation: Any) -> bool:
     """Whether a parameter of this type is a list, which people give with commas."""
     return any(
@@ -257,10 +291,19 @@ def takes_list(annotation: Any) -> bool:
     )
 
 
-def _check_defaults(params: type[Params]) -> None:
-    for name, field in params.model_fields.items():
-        if field.is_required():
-            raise ValueError(
-                f"the parameter `{name}` has no default, and a scheduled run is given none:"
-                " give it one, or leave cron and every out"
-            )
+def _check_defaults(params: type[Params], *, has_schedule: bool) -> None:
+    try:
+        params.model_validate({})
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            name = fault["loc"][0]
+            if fault["type"] != "missing":
+                raise ValueError(
+                    f"the default of the parameter `{name}` is not of its type:"
+                    f" {fault_sentence(fault)}"
+                ) from None
+            if has_schedule:
+                raise ValueError(
+                    f"the parameter `{name}` has no default, and a scheduled run is given none:"
+                    " give it one, or leave cron and every out"
+                ) from None

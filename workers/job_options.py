@@ -108,6 +108,9 @@ def check_kinds(options: JobOptions) -> None:
             wrong = not isinstance(value, kind) or (kind is Sequence and isinstance(value, str))
             if value is not None and wrong:
                 raise ValueError(f"{key} = {value!r}; it takes {_KIND_NAMES[kind]}")
+    texts: Any = options.get("exclude") or ()
+    if wrong := [one for one in texts if not isinstance(one, str)]:
+        raise ValueError(f"exclude has {wrong[0]!r}; it takes texts, such as '2026-12-25'")
 
 
 def no_schedule(config: Config, name: str) -> Sequence[DeclaredSchedule]:
@@ -146,7 +149,12 @@ def own_schedule(name: str, options: JobOptions, at: Location) -> Schedules:
 def _choices(options: JobOptions) -> PolicyChoices:
     def optional(key: str) -> timedelta | None:
         value: Any = options.get(key)
-        return None if value is None else timedelta(seconds=_seconds(key, value))
+        if value is None:
+            return None
+        try:
+            return timedelta(seconds=_seconds(key, value))
+        except OverflowError:
+            raise ValueError(f"{key} = {value!r}; it takes at most some days") from None
 
     return PolicyChoices(
         overlap=_member(Overlap, "overlap", options),

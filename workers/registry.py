@@ -10,7 +10,7 @@ from arq.worker import Function, func
 
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, SOURCE_TASK
-from app.core.errors import BadConfig, BadSchedule, UnknownJob
+from app.core.errors import BadConfig, BadJob, BadSchedule, UnknownJob
 from app.core.messages import HostLimits
 from app.fetch.tokens import Login
 from app.ledger.edit import DeclaredSchedule
@@ -65,12 +65,27 @@ def load(config: Config) -> JobRegistry:
     jobs = list(BUILT_IN)
     for job in found.jobs:
         try:
-            declared += job.declared(config)
-        except (BadSchedule, BadConfig) as error:  # with the defaults of these settings
-            faults.append(f"{job.defined_at}: {error}")
+            declared += _schedules_of(job, config)
+        except BadJob as error:
+            faults.append(str(error))
         else:
             jobs.append(job)
     return JobRegistry(tuple(jobs), tuple(declared), tuple(faults))
+
+
+def _schedules_of(job: Job, config: Config) -> Sequence[DeclaredSchedule]:
+    """The schedules of an own job. Raises BadJob if it cannot be used with these settings."""
+    try:
+        if job.group is not None:
+            job.group.every_source(config)
+        return job.declared(config)
+    except (BadSchedule, BadConfig) as error:  # with the defaults of these settings
+        raise BadJob(f"{job.defined_at}: {error}") from None
+    except Exception as error:
+        raise BadJob(
+            f"{job.defined_at}: the job {job.name!r} cannot be used: its source without parameters,"
+            f" or its schedule, raised {error!r}: correct it"
+        ) from error
 
 
 def arq_task(job: Job) -> Function:

@@ -35,7 +35,9 @@ def trigger(
     ],
     params: Annotated[
         list[str] | None,
-        typer.Argument(help="Its parameters as `name=value`; lists separated by commas."),
+        typer.Argument(
+            help="Its parameters as `name=value`; lists separated by commas, objects as JSON."
+        ),
     ] = None,
     *,
     wait: Annotated[
@@ -94,7 +96,7 @@ def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
     Raises typer.BadParameter for an argument that is not `name=value`, and BadParameters, which
     names each fault.
     """
-    from workers.job import takes_list  # noqa: PLC0415 - not imported for `--help`
+    from workers.job import from_text  # noqa: PLC0415 - not imported for `--help`
 
     named: dict[str, Any] = {}
     for argument in arguments:
@@ -104,6 +106,5 @@ def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
         if name in named:
             raise typer.BadParameter(f"{name!r} is given twice; separate the values by commas")
         field = job.params.model_fields.get(name)
-        is_list = field is not None and takes_list(field.annotation)
-        named[name] = [p.strip() for p in value.split(",") if p.strip()] if is_list else value
+        named[name] = value if field is None else from_text(field.annotation, value)
     return job.json_params(named)

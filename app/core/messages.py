@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from types import MappingProxyType
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -19,6 +20,10 @@ class HostLimits:
     rate: float
     burst: int
     concurrency: int
+
+    def __post_init__(self) -> None:
+        if not (0 < self.rate < inf and self.burst >= 1 and self.concurrency >= 1):
+            raise ValueError(f"{self}: rate must be more than 0, burst and concurrency at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import pytest
 import typer
+from pydantic import BaseModel
 from sqlmodel import SQLModel
 
 from app.cli import trigger
@@ -30,6 +32,22 @@ HERE = Path(__file__).name
 async def prices(run: Run, *, region: str = "ng", pages: int = 1) -> None:
     """A job for the tests below."""
     del run, region, pages
+
+
+async def wrong_default(run: Run, *, pages: int = "many") -> None:  # pyright: ignore[reportArgumentType]
+    del run, pages
+
+
+async def wrong_default_by_hand(run: Run, region: str, mode: Literal["a", "b"] = "c") -> None:  # pyright: ignore[reportArgumentType]
+    del run, region, mode
+
+
+async def taken(run: Run, *, model_config: int = 1) -> None:
+    del run, model_config
+
+
+async def hidden(run: Run, *, _region: str) -> None:
+    del run, _region
 
 
 async def untyped(run: Run, region="ng") -> None:  # pyright: ignore[reportMissingParameterType]
@@ -150,6 +168,81 @@ def test_only_what_is_a_list_is_split_at_commas_on_every_way_to_a_run(
     assert given == [READ] * 3
 
 
+class Shop(BaseModel):
+    """An object among parameters."""
+
+    region: str
+    pages: int = 1
+
+
+@dataclass
+class Range:
+    """Another."""
+
+    first: int
+
+
+@job
+async def composed(  # noqa: PLR0913 - one for each type
+    run: Run,
+    *,
+    shop: Shop | None = None,
+    pages: Range | None = None,
+    names: dict[str, list[int]] | None = None,
+    shops: list[Shop] = [],  # noqa: B006 - it is copied
+    words: list[str] = [],  # noqa: B006
+    text: str = "",
+) -> None:
+    """Parameters that are objects are written as JSON."""
+
+
+def test_a_parameter_that_is_an_object_is_given_as_json() -> None:
+    given = trigger.parse_params(
+        composed,
+        [
+            'shop={"region": "ng"}', 'pages={"first": "3"}', 'names={"a": [1, 2]}',
+            'shops=[{"region": "a,b"}]', "words=[a, b", "text={}",
+        ],
+    )  # fmt: skip
+
+    assert given == {
+        "shop": {"region": "ng"},
+        "pages": {"first": 3},
+        "names": {"a": [1, 2]},
+        "shops": [{"region": "a,b"}],
+        "words": ["[a", "b"],
+        "text": "{}",
+    }
+    with pytest.raises(BadParameters, match="composed: shop: "):
+        trigger.parse_params(composed, ["shop={ng}"])
+
+
+async def defaulted(
+    run: Run,
+    *,
+    subset: Subset = "list",  # pyright: ignore[reportArgumentType]
+    pages: int = None,  # pyright: ignore[reportArgumentType]  # noqa: RUF013
+) -> None:
+    del run, subset, pages
+
+
+def test_a_default_is_read_as_a_given_value_is_and_none_is_always_one() -> None:
+    declared = job(every=60)(defaulted)
+
+    params = declared.validate_params({})
+
+    assert params.model_dump() == {"subset": Subset.LIST, "pages": None}
+    assert isinstance(params.model_dump()["subset"], Subset)
+
+
+@pytest.mark.parametrize("limits", [(0, 1, 1), (float("nan"), 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_limits_under_which_nothing_could_be_requested_are_refused(
+    limits: tuple[float, int, int],
+) -> None:
+    with pytest.raises(ValueError, match="rate must be more than 0, burst and concurrency"):
+        HostLimits(*limits)
+
+
 def test_a_parameter_that_is_given_twice_is_refused() -> None:
     with pytest.raises(typer.BadParameter, match="'regions' is given twice; separate the values"):
         trigger.parse_params(listed, ["regions=ng", "regions=ke"])
@@ -186,6 +279,12 @@ def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
         (untyped, {"every": 60}, "`region` has no type: write `region: str`"),
         (required, {"every": 60}, "`region` has no default, and a scheduled run is given none"),
         (variadic, {}, "has no name to be given by"),
+        (wrong_default, {"every": 60}, "the default of the parameter `pages` is not of its type"),
+        (wrong_default_by_hand, {}, "the default of the parameter `mode` is not of its type"),
+        (taken, {}, "a parameter cannot be called `model_config`: rename it"),
+        (hidden, {}, "the parameter `_region` cannot be given: begin with a letter"),
+        (prices, {"every": 60, "exclude": [20]}, "exclude has 20; it takes texts"),
+        (prices, {"every": 60, "misfire_grace": 1e300}, "misfire_grace = 1e+300; it takes at most"),
         (prices, {"every": 60, "max_attempts": "3"}, "max_attempts = '3'; it takes a whole number"),
         (prices, {"every": 60, "exclude": "sun"}, "exclude = 'sun'; it takes a list"),
         (prices, {"every": 60, "start": 5}, "start = 5; it takes a text"),

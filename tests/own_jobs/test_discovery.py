@@ -104,6 +104,63 @@ def test_of_two_jobs_of_one_name_the_first_stays_and_the_second_is_named(folder:
     assert "c.py:4: the job 'poll_news' is also built in" in built_in
 
 
+def test_a_job_that_another_of_its_file_replaces_is_named(folder: Path) -> None:
+    for name in ("first", "second"):
+        text = JOB.format(name="poll").replace("every=60", f'name="{name}", every=60')
+        with (folder / "a.py").open("a") as file:
+            file.write(text)
+
+    found = load(folder)
+
+    assert own(found) == ["second"]
+    (fault,) = found.faults
+    assert "a.py:4: the job 'first' is in no variable of its file" in fault
+
+
+def test_a_folder_of_jobs_may_have_the_name_of_a_package_of_ours(folder: Path) -> None:
+    ours = folder / "workers"
+    ours.mkdir()
+    (ours / "prices.py").write_text(
+        "from workers.news import poll_news\n" + JOB.format(name="prices")
+    )
+
+    found = load(ours)
+
+    assert own(found) == ["prices"]
+    assert found.faults == ()
+
+
+RAISING_SOURCE = """
+import os
+from app.jobs import HostLimits, source
+
+@source(every=60)
+class Books:
+    name = "books"
+    limits = HostLimits(rate=1, burst=2, concurrency=1)
+
+    def __init__(self) -> None:
+        self.key = os.environ["NO_SUCH_KEY"]
+
+    def partitions(self): ...
+    def pages(self, part): ...
+    def parse(self, raw): ...
+"""
+
+
+def test_a_source_that_cannot_be_made_is_a_fault_and_the_others_are_there(folder: Path) -> None:
+    (folder / "books.py").write_text(RAISING_SOURCE)
+    (folder / "good.py").write_text(JOB.format(name="good"))
+
+    found = load(folder)
+
+    (fault,) = found.faults
+    assert "books.py:5: the job 'books' cannot be used" in fault
+    assert "KeyError('NO_SUCH_KEY')" in fault
+    assert own(found) == ["good"]
+    assert [one.key for one in found.declared if one.key == "books"] == []
+
+
 def test_a_module_may_be_named_and_one_that_is_not_there_is_a_fault(folder: Path) -> None:
     (folder / "prices.py").write_text(JOB.format(name="prices"))
     sys.path.append(str(folder.parent))

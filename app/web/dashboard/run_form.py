@@ -12,7 +12,7 @@ from app.core.errors import UnknownJob
 from app.store.schedules import schedule_rows
 from app.web.http_error import PARAMETER
 from workers import registry
-from workers.job import Job, parameter_types, takes_list
+from workers.job import Job, from_text, parameter_types, takes_list
 
 NUMBERS = (int, float)
 
@@ -52,12 +52,10 @@ def params_from(config: Config, key: str, task: str, form: Mapping[str, str]) ->
         job = registry.find_job(config, task)
     except UnknownJob:
         return named
-    for field in _fields(job, own):
-        text = form.get(PARAMETER + field.name, "").strip()
-        if text:
-            named[field.name] = (
-                [part.strip() for part in text.split(",") if part.strip()] if field.many else text
-            )
+    for name, field in job.params.model_fields.items():
+        text = form.get(PARAMETER + name, "").strip()
+        if text and name not in own:
+            named[name] = from_text(field.annotation, text)
     return job.json_params(named)
 
 
