@@ -10,6 +10,7 @@ import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -45,6 +46,7 @@ class DeciderProcess:
 
     def __init__(self, module: str = "workers.decider") -> None:
         self._module = module
+        self._folder = Path.cwd()  # a job may change it, and the module is found there
         self._order: bytes | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -87,6 +89,7 @@ class DeciderProcess:
             "-m",
             self._module,
             stdin=asyncio.subprocess.PIPE,
+            cwd=self._folder,
             start_new_session=True,  # Ctrl-C must reach only the worker
         )
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import cast
 from uuid import UUID
 
@@ -39,6 +40,7 @@ class Isolation:
     def __init__(self, where: ServerUrls, module: str = "workers.isolated") -> None:
         self._where = where
         self._module = module
+        self._folder = Path.cwd()  # a job may change it, and the module is found there
         self._busy = asyncio.Lock()
 
     async def __call__(self, task: str, run_id: UUID, job_id: str) -> None:
@@ -52,7 +54,9 @@ class Isolation:
         run = IsolatedRun(self._where.database, self._where.redis, task, str(run_id), job_id)
         async with self._busy:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self._module, stdin=asyncio.subprocess.PIPE
+                *(sys.executable, "-m", self._module),
+                stdin=asyncio.subprocess.PIPE,
+                cwd=self._folder,
             )
             _log.info("run.isolated", execution_id=str(run_id), pid=process.pid)
             try:

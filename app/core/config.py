@@ -367,7 +367,8 @@ class Config(BaseSettings):
     asknews_overlap_minutes: Annotated[float, Field(ge=0, le=2_880)] = 30
     contact: Annotated[str, Field(max_length=200), AfterValidator(_in_header)] = ""
     guard_allow: Annotated[Names, AfterValidator(_exceptions)] = ()
-    sources_dir: Directory | None = None
+    # Absolute, because a job may change the working directory.
+    sources_dir: Annotated[Directory, AfterValidator(Path.absolute)] | None = None
     jobs: Rules = DEFAULT_JOBS
     secrets_key: Annotated[SecretStr, AfterValidator(_keys)] | None = None
     raw_days: Annotated[int, Field(ge=0, le=365)] = 3

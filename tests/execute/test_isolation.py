@@ -86,6 +86,20 @@ async def test_a_suspect_that_kills_its_process_three_times_rests_with_the_reaso
     assert await are_queued(context.redis, [f"run:{run_id}:2"]) == [True]
 
 
+async def test_a_suspect_has_its_process_although_a_job_has_changed_the_working_directory(
+    context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = await suspect(context)
+    isolation = Isolation(where(context), module="tests.execute.poison")
+
+    monkeypatch.chdir(tmp_path)
+    with capture_logs() as logs:
+        await perform(context, run_id, isolation)
+
+    killed = [line for line in logs if line["event"] == "run.killed_its_process"]
+    assert [line["exit_code"] for line in killed] == [-9]
+
+
 async def test_a_worker_that_stops_has_the_run_handed_back(
     context: WorkerContext, standin: Standin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
