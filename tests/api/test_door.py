@@ -257,6 +257,8 @@ async def test_wrong_tokens_are_counted_by_address_and_a_right_one_still_gets_in
         ("OPTIONS", "/collection/runs", 405),
         ("POST", "/collection/items", 405),
         ("GET", "/collection/run", 405),
+        ("POST", "/collections", 405),
+        ("OPTIONS", "/collections", 405),
     ],
 )
 async def test_addresses_and_methods_that_are_none_are_refused_in_the_same_shape(

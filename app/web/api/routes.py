@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Match, Mount, Route
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from app.core import log
 from app.web.api import auth, idempotency, openapi, problems, requests
@@ -67,6 +67,16 @@ class BearerRoute(Route):
         if scope["type"] != "http" or not any(k == b"authorization" for k, _ in scope["headers"]):
             return Match.NONE, {}
         return super().matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request; another method gets a problem document, as on the other paths."""
+        allowed = self.methods or set[str]()
+        if scope["method"] in allowed:
+            await super().handle(scope, receive, send)
+            return
+        error = HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
+        response = await _http_error(Request(scope), error)
+        await response(scope, receive, send)
 
 
 def _list_route(endpoint: Endpoint) -> Route:
