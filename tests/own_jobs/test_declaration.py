@@ -21,6 +21,7 @@ from app.core.errors import BadJob, BadParameters
 from app.jobs import HostLimits, Job, Run, job, source
 from app.scheduling.schedule import Schedule
 from app.web.dashboard import run_form
+from app.web.http_error import PARAMETER
 from scripts import run_request
 from tests.configs import NO_POSTGRES, config_for
 from workers import registry
@@ -156,7 +157,7 @@ def test_only_what_is_a_list_is_split_at_commas_on_every_way_to_a_run(
 
     monkeypatch.setattr(registry, "find_job", find)
     config = config_for(NO_POSTGRES, "redis://127.0.0.1:1")
-    form = {f"{run_form.PREFIX}{name}": text for name, text in WORDS.items()}
+    form = {f"{PARAMETER}{name}": text for name, text in WORDS.items()}
     options = [word for name, text in WORDS.items() for word in (f"--{name}", text)]
 
     given = [
