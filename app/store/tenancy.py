@@ -13,13 +13,13 @@ from weakref import WeakValueDictionary
 from app.store import db
 from app.store.db import Connection, Pool
 
+OWNER_LOCK = 0x726F_6C6C  # first key of an advisory lock whose second one is hashtext of the id
 # Local to the transaction: afterwards the connection sees all rows again. The lock, which nobody
 # waits for, tells others whose transaction it is.
 NARROW = (
     "SET LOCAL rollcall.house = 'off'; SET LOCAL rollcall.org = '{org_id}';"
-    " SELECT pg_advisory_xact_lock_shared({lock}, {mark})"
+    f" SELECT pg_advisory_xact_lock_shared({OWNER_LOCK}, hashtext('{{org_id}}'))"
 )
-OWNER_LOCK = 0x726F_6C6C  # the first key of the lock; the second is the organisation's
 _Key = tuple[int, UUID]
 _shares: WeakValueDictionary[_Key, asyncio.Semaphore] = WeakValueDictionary()
 _held: ContextVar[frozenset[_Key]] = ContextVar("_held", default=frozenset())
@@ -34,19 +34,13 @@ async def org_transaction(pool: Pool, org_id: UUID) -> AsyncGenerator[Connection
 
     Rows of the operator (without an organisation) can be read but not written.
     """
-    # Nothing but a UUID and numbers enters the statement.
-    narrow = NARROW.format(org_id=UUID(str(org_id)), lock=OWNER_LOCK, mark=owner_mark(org_id))
+    narrow = NARROW.format(org_id=UUID(str(org_id)))  # nothing but a UUID enters the statement
     async with (
         _share(pool, org_id),
         pool.acquire() as connection,
         db.begun_with(connection, narrow),
     ):
         yield connection
-
-
-def owner_mark(org_id: UUID) -> int:
-    """The second key of the lock of an organisation's transactions; two may have the same."""
-    return int.from_bytes(org_id.bytes[:4], signed=True)
 
 
 @asynccontextmanager

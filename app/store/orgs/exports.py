@@ -104,7 +104,7 @@ ORDER BY r.created_at, r.execution_id LIMIT $6
 # Runs of organisations get the instant of their insertion, when the table is locked already.
 RUNS_END = "SELECT clock_timestamp()"
 # The transactions, or those of $2, that may have inserted into the table for the organisation: not
-# those that hold the lock of another one (`tenancy.NARROW`). `objid` has no sign.
+# those that hold the lock of another one (`tenancy.NARROW`), whose keys have no sign here.
 WRITERS = """
 SELECT virtualtransaction FROM pg_locks
 WHERE granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -113,7 +113,7 @@ GROUP BY virtualtransaction
 HAVING bool_or(locktype = 'relation' AND relation = $1::text::regclass
                AND mode = 'RowExclusiveLock')
    AND NOT bool_or(locktype = 'advisory' AND objsubid = 2 AND classid::bigint = $3
-                   AND objid::bigint <> $4)
+                   AND objid::bigint <> hashtext($4)::bigint & 4294967295)
 """
 
 
@@ -173,7 +173,7 @@ async def writers(
     """Return the open transactions, or those of `these`, that may have rows before the end."""
     if kind.table is None:
         return ()
-    owner = (tenancy.OWNER_LOCK, tenancy.owner_mark(org_id) % 2**32)
+    owner = (tenancy.OWNER_LOCK, str(org_id))
     return [row[0] for row in await pool.fetch(WRITERS, kind.table, these, *owner)]
 
 
