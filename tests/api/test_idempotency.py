@@ -72,6 +72,33 @@ async def test_while_the_first_request_is_under_way_the_second_is_told_so(
     assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(PRESETS, PRESET), ("/collection/webhooks", {"url": "https://example.com/in"})],
+)
+async def test_what_was_made_is_not_made_again_though_its_answer_was_lost(
+    visitor: Visitor,
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    async def lost(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(idempotency, "keep", lost)
+        unanswered = await post(visitor, path, "k", json=body)
+    await pool.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 minutes'")
+    made = (await visitor("GET", path)).json()
+
+    again = await post(visitor, path, "k", json=body)
+
+    assert unanswered.status_code == 503
+    assert "was made" in problem(again, 409)["detail"]
+    assert (await visitor("GET", path)).json() == made
+
+
 async def test_a_key_that_is_freed_while_it_is_asked_for_is_reserved(pool: Pool, org: Org) -> None:
     async with pool.acquire() as first, pool.acquire() as second:
         assert await idempotency.reserve(first, org.id, "k", b"1") is None

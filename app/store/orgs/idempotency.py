@@ -37,6 +37,12 @@ KEEP = """
 UPDATE idempotency_keys SET status = $3, body = $4, headers = $5
 WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL) AND key = $2
 """
+# The same in a transaction of the request itself, if that has written something.
+KEEP_WITH = """
+UPDATE idempotency_keys SET status = $3, body = $4, headers = $5
+WHERE org_id = $1 AND key = $2 AND status IS NULL
+  AND pg_current_xact_id_if_assigned() IS NOT NULL
+"""
 RELEASE = """
 DELETE FROM idempotency_keys
 WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL) AND key = $2 AND status IS NULL

@@ -1,5 +1,8 @@
 """Idempotency keys: a POST that is sent again with its key is made once and answered alike.
 
+What an organisation's request writes is committed together with a first answer, which says only
+that it was made. So it is never made again, also if the process or the connection ends before its
+answer is kept.
 An answer that has a secret is kept encrypted with a key that the client's token is part of: only a
 request with the token can read it again.
 """
@@ -9,6 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,11 +25,13 @@ from app.web.api import problems
 from app.web.api.auth import bearer_token
 from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
+from app.web.api.problems import Problem
 
 HEADER = "idempotency-key"
 MAX_LENGTH = 200
 PATTERN = "^[!-~]+$"  # printable ASCII characters without spaces, as JSON Schema writes it
 NONCE_BYTES = 12
+MADE = "the request with this idempotency key was made; its answer was not kept, or not yet"
 REPLAYED = {"idempotency-replayed": "true"}
 _KEY = re.compile(PATTERN)
 
@@ -54,19 +60,28 @@ async def respond_once(
             raise OverLimit(f"more than {store.MAX_KEYS} idempotency keys in 24 hours")
     if earlier is not None:
         return _again(earlier, request, endpoint)
+    made = Problem(HTTPStatus.CONFLICT, MADE).response()
+    kept = _kept_body(request, endpoint, made)
+    first = (org_id, key, made.status_code, kept, dict[str, str]())
     try:
-        response = await respond()
+        with tenancy.ending_with(store.KEEP_WITH, *first):
+            response = await respond()
     except BaseException:
         async with tenancy.transaction(pool, org_id) as connection:
             await store.release(connection, org_id, key)
         raise
-    body = bytes(response.body).decode() or None
-    if endpoint.secret and body is not None:
-        body = _seal(request.sealing_key, body)
+    body = _kept_body(request, endpoint, response)
     headers = {n: v for n, v in response.headers.items() if n in ("etag", "location")}
     async with tenancy.transaction(pool, org_id) as connection:
         await store.keep(connection, (org_id, key), response.status_code, body, headers)
     return response
+
+
+def _kept_body(request: ApiRequest, endpoint: Endpoint, response: Response) -> str | None:
+    body = bytes(response.body).decode() or None
+    if endpoint.secret and body is not None:
+        return _seal(request.sealing_key, body)
+    return body
 
 
 def _again(earlier: KeptAnswer, request: ApiRequest, endpoint: Endpoint) -> Response:
@@ -78,7 +93,8 @@ def _again(earlier: KeptAnswer, request: ApiRequest, endpoint: Endpoint) -> Resp
     body = earlier.body
     if endpoint.secret and body is not None:
         body = _open(request.sealing_key, body)
-    media_type = None if body is None else "application/json"
+    made = "application/json" if earlier.status < HTTPStatus.BAD_REQUEST else problems.MEDIA_TYPE
+    media_type = None if body is None else made
     return Response(body, earlier.status, headers, media_type)
 
 
