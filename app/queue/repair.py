@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
+from redis.exceptions import RedisError
 
 from app.core.log import logger
 from app.core.tasks import Slices
@@ -254,6 +255,8 @@ async def _repair_queue(redis: ArqRedis, queue: str, now: float) -> int:
         redis,
         [("ZREMRANGEBYSCORE", queue, far, "+inf"), ("ZRANGE", queue, 0, QUEUE_SCAN - 1)],
     )
+    if isinstance(removed, RedisError):  # it takes no writes: a replica, or one with a full disk
+        raise removed
     fixed = cast("int", removed)
     ids = cast("list[bytes]", entries)
     for start in range(0, len(ids), SCAN_COUNT):

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from app.core.messages import HostLimits
 from app.fetch.limiter import RedisLimiter
@@ -208,3 +208,11 @@ async def test_jobs_go_on_whatever_is_in_arqs_queue(
             return await queue.notes("after")
 
         assert await until(done, 20)
+
+
+async def test_a_redis_that_takes_no_writes_is_told_of_as_that(redis_server: RedisProcess) -> None:
+    async with queue_of(redis_server.url) as queue:
+        await cast("Any", queue.redis).execute_command("REPLICAOF", "127.0.0.1", "1")
+
+        with pytest.raises(ReadOnlyError):
+            await RedisRepair().repair(queue.redis)
