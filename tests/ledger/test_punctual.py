@@ -2,14 +2,19 @@
 
 import asyncio
 import copy
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from app import migrations
 from app.core.enums import Overlap
 from app.ledger.decide import decide_schedule
 from app.ledger.remembered import RememberedRows
+from app.store.db import open_pool
+from tests.clock import SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
+from tests.servers import PrivatePostgres
 
 
 class Statements:
@@ -155,3 +160,43 @@ async def test_each_decision_is_logged_with_its_outcome_and_number_of_ticks(book
         (KEY, "ran", 1),
         (KEY, "skipped", 3),
     ]
+
+
+async def test_a_decision_that_a_crash_of_postgres_loses_is_made_again_and_what_was_claimed_is_kept(
+    tmp_path: Path, clock: SettableClock
+) -> None:
+    postgres = PrivatePostgres(tmp_path / "private")
+    postgres.start()
+    try:
+        await asyncio.to_thread(migrations.upgrade, postgres.url)
+        superuser = await open_pool(postgres.url.replace("//rollcall@", "//postgres@", 1), size=1)
+        await superuser.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        await superuser.execute("SELECT pg_reload_conf()")
+        await superuser.close()
+        pool = await open_pool(postgres.url, size=2)
+        book, remembered = Book(pool, clock), RememberedRows()
+        await book.open(every(1))
+        await remembered.read(pool, [KEY])
+        assert await decided(book, remembered) == (1, 1, 0)
+        await book.finish()
+        assert await decided(book, remembered) == (1, 1, 0)
+        at_risk = await pool.fetchval(
+            "SELECT pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn()"
+        )
+
+        postgres.kill()
+        pool.terminate()
+        postgres.start()
+        pool = await open_pool(postgres.url, size=2)
+        book = Book(pool, clock)
+        kept = await book.ticks()
+        await decide_schedule(pool, KEY, clock(), remembered)
+
+        assert at_risk
+        assert kept == [("12:01", "ran")]
+        assert await book.ticks() == [("12:01", "ran"), ("12:02", "ran")]
+        runs = await pool.fetch("SELECT status FROM runs ORDER BY scheduled_for")
+        assert [row["status"] for row in runs] == ["success", "queued"]
+        await pool.close()
+    finally:
+        postgres.close()
