@@ -39,12 +39,11 @@ LONGEST = (
     "commands/test_export.py",
     "embedded/test_embedded.py",
     "api/test_document.py",
-    "commands/test_server_faults.py",
+    "own_jobs/test_kit.py",
     "api/test_door.py",
     "recipes/test_incomplete.py",
     "dashboard/test_in_the_browser.py",
     "crash/test_crash.py",
-    "api/test_trials.py",
 )
 FOLDER = Path(__file__).parent
 
