@@ -96,6 +96,7 @@ async def test_an_expired_lease_is_taken_up_and_the_old_attempt_is_fenced_off(de
     assert await run_rows.release(desk.pool, dead, desk.clock(), "stops") is None
     assert (await desk.row(dead))["status"] == "running"
     assert await run_rows.finish(desk.pool, living, success(desk))
+    assert not await run_rows.finish(desk.pool, dead, success(desk))
     assert await desk.events(dead) == [
         ("started", 1),
         ("lost", 1),
