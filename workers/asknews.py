@@ -99,7 +99,6 @@ class AskNewsGroup(SourceGroup):
     has_cursors = True
 
     def login(self, config: Config) -> Login | None:
-        """The credentials for AskNews."""
         return login(config)
 
     def record_key(self, record: Record) -> str:

@@ -30,7 +30,6 @@ class MonthlyBudget:
 
     @classmethod
     def of(cls, source: Source, config: Config) -> "MonthlyBudget | None":
-        """The budget of a source; None if it has none."""
         requests = config.monthly_requests.get(source.name)
         if requests is None:
             return None
@@ -71,7 +70,7 @@ class CollectionBudget:
             self.bytes += row.bytes
 
     def count_page(self) -> None:
-        """Count a page that is about to be requested. Raises Spent if a limit is used up.
+        """Count a page that is about to be requested. Raises BudgetExceeded if a limit is used up.
 
         Requests under way when the bytes are used up still complete.
         """

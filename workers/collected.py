@@ -75,7 +75,6 @@ class Progress:
         return end.shortfall(len(self.keys), len(self.keys | self.refused))
 
     def listing(self, source: str) -> Listing:
-        """What the pages listed."""
         present, at = self.keys | self.refused, self.read_at or _NEVER
         return Listing(source, self.partition.key, self.keys, present, at)
 

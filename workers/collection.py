@@ -47,7 +47,7 @@ async def collection(run: Run) -> None:
     """Collect what the run's organisation selected, within its budget.
 
     The first attempt decides; later attempts use the same sources whatever is selected meanwhile.
-    Raises BadPreset, OrgDisabled, or Spent if a limit forbids the run.
+    Raises BadPreset, OrgDisabled, or BudgetExceeded if a limit forbids the run.
     """
     context, claimed = run.context, run.claimed
     org_id = claimed.org_id

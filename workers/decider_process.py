@@ -52,7 +52,6 @@ class DeciderProcess:
         self._watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Start the process."""
         self._process = await self._started()
         return self
 

@@ -13,12 +13,10 @@ Trigger = tuple[str, Schedule]  # the key of a schedule, and when it is triggere
 
 
 def triggers_of(declared: Iterable[DeclaredSchedule]) -> list[Trigger]:
-    """Return the trigger of each declared schedule."""
     return [(one.key, one.policies.apply_jitter(one.schedule)) for one in declared]
 
 
 def deciding_entries(triggers: Iterable[Trigger], lease_seconds: float) -> list[ScheduleCron]:
-    """Return the cron entries that decide."""
     return [
         *(cron_entry_for(key, schedule) for key, schedule in triggers),
         resilient_entry("dispatch", dispatch, Schedule.every(1)),

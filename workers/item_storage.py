@@ -65,7 +65,6 @@ class OrgItemStorage(SourceGroup):
     async def write(
         self, connection: Connection, records: Sequence[Record], now: datetime, run_id: UUID
     ) -> ItemWriteCounts:
-        """Store a page of records as items."""
         page = [to_item(self._group, self._source, record) for record in records]
         return await items.write(connection, self._org_id, self._source, page, now, run_id)
 

@@ -44,7 +44,6 @@ class NewsGroup(AskNewsGroup):
     async def write(
         self, connection: Connection, records: Sequence[Article], now: datetime, run_id: UUID
     ) -> PageWriteCounts:
-        """Store the articles of a page."""
         return await news.write(connection, records, now, run_id)
 
     def row_stats(self, row: SourceProgress) -> dict[str, int]:

@@ -58,7 +58,6 @@ class OddsGroup(SourceGroup):
     async def write(
         self, connection: Connection, records: Sequence[OddsEvent], now: datetime, run_id: UUID
     ) -> PageWriteCounts:
-        """Store events and prices."""
         return await odds.write(connection, records, now, run_id)
 
 

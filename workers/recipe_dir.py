@@ -75,7 +75,6 @@ def find_recipe(config: Config, name: str) -> LoadedRecipe:
 
 
 def find_file(config: Config, name: str) -> Path | None:
-    """Return the file of the recipe of that name, if there is one."""
     folder = config.sources_dir
     path = None if folder is None else folder / f"{name}.toml"
     valid_name = name.replace("-", "").replace("_", "").isalnum()

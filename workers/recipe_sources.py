@@ -55,13 +55,11 @@ class RecipeItemStorage(SourceGroup):
         return self
 
     def record_key(self, record: Record) -> str:
-        """The key of an item."""
         return record.key if isinstance(record, Item) else ""
 
     async def write(
         self, connection: Connection, records: Sequence[Item], now: datetime, run_id: UUID
     ) -> ItemWriteCounts:
-        """Store a page of items; returns the counts."""
         total = ItemWriteCounts()
         for name in dict.fromkeys(item.source for item in records):
             page = [item for item in records if item.source == name]

@@ -125,7 +125,6 @@ async def check_sources(
 
 
 def source_groups(config: Config) -> list[tuple[Job, SourceGroup]]:
-    """The jobs that collect sources, with their groups."""
     return [(job, job.group) for job in load(config).jobs if job.group is not None]
 
 

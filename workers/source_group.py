@@ -95,7 +95,6 @@ class SourceGroup(ABC):
         return ()
 
     def login(self, config: Config) -> Login | None:
-        """The credentials of its sources, or None."""
         del config
         return None
 

@@ -41,7 +41,6 @@ class StoriesGroup(AskNewsGroup):
     async def write(
         self, connection: Connection, records: Sequence[Story], now: datetime, run_id: UUID
     ) -> PageWriteCounts:
-        """Store the stories of a page."""
         return await stories.write(connection, records, now, run_id)
 
     def row_stats(self, row: SourceProgress) -> dict[str, int]:

@@ -26,7 +26,6 @@ class RowChanges:
 
 
 def compare_rows(before: Rows, after: Rows) -> RowChanges:
-    """Compare the rows before and after."""
     both = [key for key in before if key in after]
     differing = {key: _columns(before[key], after[key]) for key in both}
     changed = {key: columns for key, columns in differing.items() if columns}

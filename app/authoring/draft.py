@@ -42,7 +42,6 @@ def source_name(url: str) -> str:
 
 
 def to_toml(draft: RecipeDraft) -> str:
-    """Return the draft as TOML."""
     lines = [f"# {remark}" for remark in draft.remarks]
     lines += [f"{name} = {_value(getattr(draft, name))}" for name in ("name", "kind", "url")]
     lines += ["", "[schedule]", f"every = {_value(draft.every)}"]

@@ -123,7 +123,6 @@ class _Trial:
         return None
 
     async def _read_again(self, request: SourceRequest) -> RawPage | Failure:
-        """Fetch and read a page that is only compared with what it was."""
         try:
             raw, _ = await self.fetcher.fetch(self.window, request, self.part, request.check_page)
             return (await parse_page(self.source, raw, self.fetcher.sandbox))[0]

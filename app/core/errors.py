@@ -1,45 +1,4 @@
-"""The exceptions of the application.
-
-RollcallError
-├── BadConfig             a setting cannot be used; says which, and what it may be
-├── BadSchedule           a schedule or its policies can never work
-├── UnknownJob            no job of that name; says which there are
-├── UnknownRun            no run of that id
-├── BadJob                a job is declared wrongly; names file and line, and the fix
-├── BadResult             a job returned what cannot be stored as stats
-├── RunDeferred           a job asks for its run to be postponed; carries until when
-├── BadParameters         a run was asked for with parameters its job does not take
-├── UnknownOrg            no organisation of that name, or two of one
-├── Unauthorized          a token is not accepted; never says why
-├── OverLimit             a request exceeds a limit of the organisation; names the limit
-├── BadPreset             a collection's preset cannot run: none, empty, or an invalid source
-├── OrgDisabled           the organisation of the run has been disabled
-├── NotThere              the organisation has nothing of that id
-├── Conflicting           the request conflicts with the present state; carries the blocking run
-├── Outdated              an edit is based on an old version
-├── Unsuitable            a value is well-formed but not acceptable; carries its field
-├── BadRecipe             a recipe has faults; carries where each is and how to fix it
-├── WrongSchema           the database schema is of another version; names both and the fix
-├── FileUnusable          a file cannot be read or written; names it and the reason
-├── ServersUnavailable    the private Postgres or Redis cannot be started
-├── Fenced                the attempt has lost its lease: neither rows nor outcome are accepted
-└── Failure               a page could not be fetched or parsed; carries whether to retry
-    ├── Network           the connection failed or broke
-    ├── Timeout           the response took too long
-    ├── RateLimited       the site asked for a slower rate
-    ├── Blocked           the site refused access, or sent a page that is not data
-    ├── Auth              credentials are missing, wrong or insufficient
-    ├── HttpStatus        any other unsuccessful status
-    ├── ApiError          HTTP 200 with an error in the body
-    ├── Schema            the response does not have the expected structure
-    ├── TooLarge          the response exceeds the size limit
-    ├── Unsafe            the URL leads to a forbidden address
-    ├── LocalNetwork      this machine's network is down
-    ├── Expression        a recipe's expression exceeded its time or memory limit
-    ├── Incomplete        the end of a listing was not seen, or fewer records than announced
-    ├── Gap               a stretch of time was not requested, and will not be
-    └── Spent             the run has used up a budget of its organisation; names the limit
-"""
+"""The exceptions of the application. Every kind of `Failure` is one way in which a page is lost."""
 
 import errno
 from collections.abc import Callable, Sequence

@@ -107,7 +107,6 @@ class KeyedFetcher:
             raise
 
     def set_limits(self, limits: HostLimits) -> None:
-        """See Fetcher.set_limits."""
         self.fetcher.set_limits(limits)
 
 
@@ -150,7 +149,6 @@ class Fetchers:
             yield oldest
 
     def create(self, name: str, options: FetcherOptions) -> AnyFetcher:
-        """Return a fetcher with these options."""
         fetcher = Fetcher(
             self.client,
             self.limiter,

@@ -58,7 +58,6 @@ class Bucket:
 
     @property
     def role(self) -> str:
-        """Its role in ENTER."""
         return "share" if self.share else "tenant" if self.tenant else "operator"
 
 

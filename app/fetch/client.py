@@ -86,7 +86,7 @@ def open_client(
 
     An `ssl_context` is costly to create, so share one between clients. The client uses aiohttp's
     connector because httpx's own pool stays exhausted after many cancelled requests. With a
-    `guard`, for URLs that users supply, a request to a private address raises Unsafe. With a
+    `guard`, for URLs that users supply, a request to a private address raises UnsafeAddress. With a
     `thread`, exchanges are made in it, and requests need the extension `max_bytes`.
     """
     context = ssl_context or httpx.create_ssl_context(trust_env=False)

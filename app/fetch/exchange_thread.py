@@ -142,7 +142,6 @@ class ExchangeThread:
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
 
     async def __aenter__(self) -> Self:
-        """Start the thread."""
         sys.setswitchinterval(SWITCH_INTERVAL)
         self._thread.start()
         return self

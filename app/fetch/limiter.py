@@ -82,7 +82,6 @@ class RedisLimiter:
         tenant: str = "",
         site: HostLimits | None = None,
     ) -> Permit:
-        """See Limiter."""
         terms = Terms(limits, again, patience)
         permit = await self._acquire(Bucket(host, tenant), terms)
         if not tenant or permit.admission is not Admission.GO:
@@ -286,7 +285,6 @@ class RedisLimiter:
         await self._run_until_answered(limiter_scripts.FREE, keys, tokens)
 
     async def heartbeat(self, lease: float) -> None:
-        """See Limiter."""
         key = f"rollcall:limit:alive:{self._worker}"
         await self._redis.psetex(key, round(lease * 1000), 1)
         self._owner_prefix = f"{key}|"

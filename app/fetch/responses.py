@@ -86,8 +86,8 @@ def _content_failure(answer: FetchedResponse, request: SourceRequest) -> Failure
 def redirected_request(request: SourceRequest, answer: FetchedResponse) -> SourceRequest | None:
     """The request that follows a redirect; None if `answer` is not one.
 
-    Headers of the request are dropped when the origin changes. Raises Unsafe if the location is not
-    a valid URL, or if the request's body would be sent to another origin.
+    Headers of the request are dropped when the origin changes. Raises UnsafeAddress if the
+    location is not a valid URL, or if the request's body would be sent to another origin.
     """
     location = answer.headers.get("location")
     if answer.status not in _REDIRECTS or not location:

@@ -29,7 +29,6 @@ class SoloLimiter:
         tenant: str = "",
         site: HostLimits | None = None,
     ) -> Permit:
-        """See Limiter."""
         del tenant, site
         now = self._clock()
         due = max(self._due.get(host, now), now)

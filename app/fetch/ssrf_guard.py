@@ -69,7 +69,6 @@ _REFUSAL_MESSAGE = "an address that is not on the public internet"
 
 
 def is_refused(address: Address) -> bool:
-    """Whether connections to `address` are refused."""
     if isinstance(address, IPv4Address):
         return any(address in net for net in _REFUSED_4) or not address.is_global
     if address.scope_id is not None or address not in _GLOBAL_6:
@@ -123,7 +122,7 @@ class Guard:
         return cls(frozenset(hosts), tuple(networks))
 
     def vet(self, host: str) -> None:
-        """Check the text of a host. Raises Unsafe; a host that passes may still be refused."""
+        """Check the text of a host; one that passes may still be refused. Raises UnsafeAddress."""
         unbracketed = host.removeprefix("[").removesuffix("]")
         if is_obfuscated_address(unbracketed):
             raise UnsafeAddress("an address in an obfuscated form")
@@ -147,7 +146,7 @@ class Guard:
         return socket.socket(family, kind, protocol)
 
     def connector(self, **options: Any) -> aiohttp.TCPConnector:
-        """Return a guarded TCPConnector; `options` are aiohttp's. Its `connect` raises Unsafe."""
+        """Return a TCPConnector with aiohttp's `options`, whose `connect` raises UnsafeAddress."""
         resolver = self.resolver() if self.resolver else None
         return _GuardedConnector(self, resolver=resolver, use_dns_cache=resolver is None, **options)
 

@@ -173,7 +173,6 @@ class AuthenticatedFetcher:
             raise _naming_setting(refused, self.setting) from refused
 
     def set_limits(self, limits: HostLimits) -> None:
-        """See Fetcher.set_limits."""
         self.fetcher.set_limits(limits)
 
 

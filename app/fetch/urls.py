@@ -59,7 +59,7 @@ def mask_body(body: bytes, forms: Iterable[str]) -> bytes:
 
 
 def check_url(url: httpx.URL) -> None:
-    """Raise Unsafe unless `url` is http(s) with a host and no user; TooLarge if it is too long."""
+    """Raise UnsafeAddress unless it is http(s) with a host and no user; TooLarge if too long."""
     if len(str(url)) > MAX_URL_LENGTH:
         raise TooLarge(
             f"the URL is longer than {MAX_URL_LENGTH} characters", url=public_url(str(url))

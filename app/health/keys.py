@@ -174,7 +174,6 @@ async def _write_system(redis: Redis, part: str, facts: SystemFacts) -> None:
 
 
 async def read_system(redis: Redis) -> SystemFacts:
-    """The facts of the whole system."""
     found = await _values(redis, [f"{SYSTEM}:accounting", f"{SYSTEM}:alerting"])
     counted, sent = (_decode(value, SystemFacts()) for value in found)
     return SystemFacts(

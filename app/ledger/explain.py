@@ -85,7 +85,6 @@ async def _undecided(
 
 
 def _as_of(state: ScheduleState, version: PastVersion) -> ScheduleState:
-    """Return the schedule as it was in a version."""
     if version.version == state.version:
         return state
     return replace(

@@ -34,7 +34,6 @@ def price_range(paths: Sequence[Sequence[Point]]) -> tuple[Decimal, Decimal]:
 
 
 def price_at(path: Sequence[Point], at: datetime) -> Decimal | None:
-    """Return the price as of that instant; None if there is none."""
     price = None
     for instant, value in path:
         if instant > at:

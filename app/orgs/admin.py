@@ -37,7 +37,6 @@ async def disable(pool: Pool, found: Org, now: datetime) -> None:
 
 
 async def enable(pool: Pool, found: Org, now: datetime) -> None:
-    """Enable the organisation as of `now`."""
     await _decide(pool, found, now)  # earlier ticks are disabled
     await orgs.set_disabled(pool, found.id, None)
 

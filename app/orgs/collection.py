@@ -142,7 +142,7 @@ async def edit(
 ) -> CollectionChange:
     """Change settings, all of them or none; ticks after `now` follow the new schedule version.
 
-    Raises BadSchedule, Outdated, and Unsuitable for a preset that is unknown or too large.
+    Raises BadSchedule, StaleEdit, and InvalidValue for a preset that is unknown or too large.
     """
     async with tenancy.org_transaction(pool, request.org_id) as connection:
         limits, before = await _locked(connection, config, request)
@@ -165,7 +165,7 @@ async def edit(
 
 
 async def retire(pool: Pool, config: Config, request: CollectionRequest) -> CollectionChange:
-    """Retire the schedule; its history is kept. Raises NotThere and Outdated.
+    """Retire the schedule; its history is kept. Raises NotFound and StaleEdit.
 
     The announced next tick is recorded as superseded.
     """
@@ -186,7 +186,7 @@ async def pause(
 ) -> CollectionChange:
     """Pause the schedule from `now` on, or until then; its ticks are recorded as paused.
 
-    Raises NotThere, Outdated, and WrongState if somebody else has paused it.
+    Raises NotFound, StaleEdit, and WrongState if somebody else has paused it.
     """
     async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
@@ -201,7 +201,7 @@ async def pause(
 async def resume(
     pool: Pool, config: Config, request: CollectionRequest, note: str | None
 ) -> CollectionChange:
-    """Resume the schedule; does nothing if it is not paused. Raises NotThere and Outdated."""
+    """Resume the schedule; does nothing if it is not paused. Raises NotFound and StaleEdit."""
     async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
         if _existing(before).paused_at is None:
@@ -215,8 +215,8 @@ async def resume(
 async def request_run(pool: Pool, config: Config, request: CollectionRequest) -> QueuedRun:
     """Queue a run now, also while the schedule is disabled or paused.
 
-    Raises Conflicting if a run is open or no preset is chosen, OverLimit if `runs_per_day` runs
-    were made in the last 24 hours, and Outdated.
+    Raises Conflict if a run is open or no preset is chosen, OverLimit if `runs_per_day` runs
+    were made in the last 24 hours, and StaleEdit.
     """
     async with tenancy.org_transaction(pool, request.org_id) as connection:
         limits, schedule = await _locked(connection, config, request)
@@ -248,7 +248,6 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
 async def _locked(
     connection: Connection, config: Config, request: CollectionRequest
 ) -> tuple[OrgLimits, CollectionSchedule | None]:
-    """Lock the organisation and its schedule; return the limits and the schedule."""
     limits = OrgLimits.of(config, await store.lock_org(connection, request.org_id))
     schedule = await store.lock_schedule(connection, request.org_id, request.key)
     current = 0 if schedule is None else schedule.revision

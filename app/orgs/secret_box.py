@@ -55,7 +55,6 @@ class SecretBox:
         )
 
     def sealed_with_first_key(self, sealed: bytes) -> bool:
-        """Whether the secret was encrypted with the first key."""
         return sealed.startswith(_VERSION + _key_id(self.keys[0]))
 
 

@@ -44,7 +44,6 @@ async def put(
 
 
 async def delete(pool: Pool, org_id: UUID, name: str) -> bool:
-    """Delete a secret; return whether there was one with that name."""
     async with org_transaction(pool, org_id) as connection:
         return await org_secrets.delete(connection, org_id, name)
 

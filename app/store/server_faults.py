@@ -207,5 +207,4 @@ def redis_sentence(error: BaseException) -> str:
 
 
 def sentence(error: BaseException) -> str:
-    """The error of either server."""
     return redis_sentence(error) if isinstance(error, RedisError) else postgres_sentence(error)

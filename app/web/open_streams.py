@@ -19,7 +19,6 @@ class OpenStreams:
     _open: Counter[UUID | None] = field(default_factory=Counter[UUID | None])
 
     def has_room(self, org_id: UUID | None) -> bool:
-        """Return whether one more may be opened."""
         count = self._open.total()
         if org_id is None:
             return count < self.total

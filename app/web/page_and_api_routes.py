@@ -9,7 +9,6 @@ from app.web.docs_page import docs
 
 
 def page_and_api_routes() -> list[BaseRoute]:
-    """The routes of the pages, the API and its documentation."""
     return [
         Route("/docs", docs),
         Route("/docs/rollcall_client.py", client_module),

@@ -79,7 +79,6 @@ class CurrentStates:
 
 
 def of_job(key: str, facts: JobFacts, now: datetime, rules: HealthRules) -> JobState:
-    """The state of a job."""
     health, last_error = judge(facts, now, rules), error(facts)
     return JobState(
         key=key,

@@ -35,7 +35,6 @@ def _collections(keys: Iterable[str]) -> list[str]:
 
 
 def owners(plan_: AlertPlan) -> set[UUID]:
-    """The organisations that the plan is about."""
     return {owner_id(key) for key in (*plan_.unhealthy, *plan_.reminded, *plan_.recovered)}
 
 

@@ -47,7 +47,6 @@ _log = log.logger(__name__)
 
 
 def alert_policy(config: Config) -> AlertPolicy:
-    """The alert settings of `config`."""
     hours, quiet_hours = config.alert_remind_hours, config.alert_quiet_hours
     return AlertPolicy(
         group=config.alert_group_seconds,

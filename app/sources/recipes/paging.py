@@ -46,7 +46,6 @@ class RecipeRequestBuilder:
     moved: str | None = None
 
     def first_request(self) -> SourceRequest:
-        """Return the request for the first page."""
         return self._request(self._first_page())
 
     def after_first_page(self, url: str) -> "RecipeRequestBuilder":
@@ -65,8 +64,8 @@ class RecipeRequestBuilder:
         """Return the request after page `number`, or None if the page names no next page.
 
         `seen`: records read so far; by page or offset there is always a next page.
-        Raises Schema if the site names a next page that is not a URL, and Unsafe if that page is on
-        another site.
+        Raises Schema if the site names a next page that is not a URL, and UnsafeAddress if that
+        page is on another site.
         """
         paginate = self.recipe.paginate
         if isinstance(paginate, ByPage | ByOffset):

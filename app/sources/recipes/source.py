@@ -101,7 +101,6 @@ class RecipeSource:
 
     @property
     def limits(self) -> HostLimits:
-        """See Source."""
         limits = self.recipe.limits
         own = HostLimits(limits.rate, limits.burst, limits.concurrency)
         if not self.owner:
@@ -178,7 +177,6 @@ class RecipeSource:
         return walk.movement(self._reading(raw, first=check.check_page == 1, part=part))
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
-        """See Source."""
         reading = self._reading(raw, first=raw.page == 1, part=raw.partition)
         kept = self.recipe.storage
         ignore = tuple(kept.ignore_changes)

@@ -9,7 +9,6 @@ _NAME = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 
 
 def placeholder_names(text: str) -> frozenset[str]:
-    """Return the placeholder names used in `text`."""
     return frozenset(_NAME.findall(text))
 
 

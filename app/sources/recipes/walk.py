@@ -48,7 +48,6 @@ class RecipePagination:
     _contents: dict[bytes, int] = field(default_factory=dict[bytes, int])
 
     def first_request(self) -> SourceRequest:
-        """Return the request for the first page."""
         return self._ask(self.requests.first_request())
 
     def end_of_failure(self, failure: Failure) -> ListingEnd | Incomplete | None:
@@ -64,7 +63,7 @@ class RecipePagination:
         """Return the request for the page after this one, or the end that this page shows.
 
         Incomplete if there is no next page to request although no end was seen.
-        Raises Schema or Unsafe if the site names a next page that must not be requested, and
+        Raises Schema or UnsafeAddress if the site names a next page that must not be requested, and
         Incomplete if the first page is not a page of the list.
         """
         paginate = self.requests.recipe.paginate

@@ -113,7 +113,6 @@ async def by_column(
 async def item(
     connection: Connection, org_id: UUID | None, source: str, item_id: int
 ) -> dict[str, Any] | None:
-    """Return one item of this owner; None if there is none."""
     statement = _of_source(ItemFilter(org_id, source)).where(ItemRow.id == item_id)
     rows = await selects.fetch(connection, statement)
     return rows[0] if rows else None

@@ -159,7 +159,6 @@ WHERE i.id IN (
 
 
 def for_owner(statement: str, org_id: UUID | None) -> str:
-    """Return the statement with its `{owner}` condition for that owner."""
     return statement.format(owner=_OPERATOR_OWNER if org_id is None else _ORG_OWNER)
 
 

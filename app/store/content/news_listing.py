@@ -131,17 +131,14 @@ async def tracked_entities(connection: Connection, limit: int) -> list[str]:
 
 
 async def article_entities(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
-    """Return the tracked entities of each article."""
     return {row[0]: row[1] for row in await connection.fetch(ARTICLE_ENTITIES, ids)}
 
 
 async def story_entities(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
-    """Return the tracked entities of each story."""
     return {row[0]: row[1] for row in await connection.fetch(STORY_ENTITIES, ids)}
 
 
 async def story(connection: Connection, story_id: int) -> dict[str, Any] | None:
-    """Return one story; None if there is none."""
     row = await connection.fetchrow(STORY, story_id)
     return None if row is None else dict(row)
 

@@ -61,7 +61,6 @@ LOCK_ALL = "SELECT id, org_id, secret FROM alert_channels ORDER BY id FOR UPDATE
 
 
 async def add(connection: Connection, channel: NewAlertChannel, now: datetime, by: str) -> None:
-    """Insert a channel."""
     await connection.execute(
         ADD,
         channel.id,
@@ -88,7 +87,6 @@ async def one(connection: Connection, org_id: UUID, channel_id: UUID) -> StoredA
 
 
 async def remove(connection: Connection, org_id: UUID, channel_id: UUID) -> bool:
-    """Delete a channel and its messages; False if there is none."""
     tag = await connection.execute(
         "DELETE FROM alert_channels WHERE org_id = $1 AND id = $2", org_id, channel_id
     )

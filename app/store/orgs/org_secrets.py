@@ -30,7 +30,6 @@ async def put(
 
 
 async def delete(connection: Connection, org_id: UUID, name: str) -> bool:
-    """Delete a secret; False if there was none."""
     return await connection.execute(DELETE, org_id, name) == "DELETE 1"
 
 

@@ -55,7 +55,6 @@ async def all_of(connection: Connection | Pool, org_id: UUID) -> list[OrgRecipe]
 
 
 async def one(connection: Connection | Pool, org_id: UUID, name: str) -> OrgRecipe | None:
-    """Return one recipe; None if there is none of that name."""
     row = await connection.fetchrow(ONE, org_id, name)
     return None if row is None else OrgRecipe(*row)
 

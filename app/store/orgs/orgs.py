@@ -76,25 +76,21 @@ UNLIMIT = "UPDATE organizations SET limits = limits - $2 WHERE id = $1"
 
 
 async def create(pool: Pool | Connection, org_id: UUID, name: str, now: datetime) -> bool:
-    """Insert an organisation; False if there is one of that name."""
     return await pool.fetchval(ADD_ORG, org_id, name, now) is not None
 
 
 async def by_name(pool: Pool | Connection, name: str) -> Org | None:
-    """Return the organisation of that name; None if there is none."""
     row = await pool.fetchrow(BY_NAME, name)
     return None if row is None else Org(*row)
 
 
 async def names(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, str]:
-    """Return the names of these organisations by their ids."""
     found = "SELECT id, name FROM organizations WHERE id = ANY ($1::uuid[])"
     rows = await connection.fetch(found, list(ids))
     return {row["id"]: row["name"] for row in rows}
 
 
 async def one(pool: Pool | Connection, org_id: UUID) -> Org | None:
-    """Return the organisation of that id; None if there is none."""
     row = await pool.fetchrow(BY_ID, org_id)
     return None if row is None else Org(*row)
 
@@ -134,7 +130,6 @@ async def add_token(pool: Pool | Connection, token: Token, by: str | None) -> No
 
 
 async def token(pool: Pool | Connection, token_id: UUID) -> Token | None:
-    """Return one token with its organisation; None if there is none."""
     row = await pool.fetchrow(WITH_ID, token_id)
     return None if row is None else _token(row)
 

@@ -79,7 +79,7 @@ async def usage(connection: Pool | Connection, org_id: UUID) -> tuple[int, int]:
 async def save_params(
     connection: Pool | Connection, claimed: ClaimedRun, params: dict[str, Any]
 ) -> None:
-    """Store the run's resolved parameters for its further attempts. Raises Fenced."""
+    """Store the run's resolved parameters for its further attempts. Raises LeaseLost."""
     tag = await connection.execute(SAVE_PARAMS, claimed.run_id, claimed.epoch, params)
     if tag != "UPDATE 1":
         raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")

@@ -231,7 +231,6 @@ async def one(connection: Connection, org_id: UUID, webhook_id: UUID) -> Webhook
 
 
 async def remove(connection: Connection, org_id: UUID, webhook_id: UUID) -> bool:
-    """Delete a webhook and its deliveries; False if there is none."""
     tag = await connection.execute(
         "DELETE FROM webhooks WHERE org_id = $1 AND id = $2", org_id, webhook_id
     )

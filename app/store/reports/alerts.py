@@ -222,7 +222,6 @@ async def claim_next(pool: Pool, channels: Sequence[str]) -> ClaimedNotification
 
 
 async def mark_sent(pool: Pool, message: ClaimedNotification) -> None:
-    """Mark a notification as sent."""
     await pool.execute("UPDATE notifications SET sent_at = now() WHERE id = $1", message.id)
 
 

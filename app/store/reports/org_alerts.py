@@ -149,7 +149,6 @@ async def remind(connection: Connection, keys: Sequence[str], now: datetime) -> 
 
 
 async def channels(connection: Connection, org_ids: Collection[UUID]) -> list[ChannelRoute]:
-    """Return the channels of these organisations."""
     rows = await connection.fetch(CHANNELS, list(org_ids))
     return [ChannelRoute(*row) for row in rows]
 
@@ -178,7 +177,6 @@ async def claim_next(pool: Pool) -> ClaimedOrgMessage | None:
 
 
 async def mark_sent(pool: Pool, message_id: int) -> None:
-    """Mark a message as sent."""
     await pool.execute(SENT, message_id)
 
 

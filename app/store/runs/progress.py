@@ -180,7 +180,7 @@ FROM unnest($5::text[], $6::text[], $7::bytea[]) AS r (record_id, reason, data)
 
 
 async def begin(pool: Pool, claimed: ClaimedRun, source: str) -> SourceProgress:
-    """Insert the source's row, or resume that of an earlier attempt. Raises Fenced."""
+    """Insert the source's row, or resume that of an earlier attempt. Raises LeaseLost."""
     row = await pool.fetchrow(BEGIN, claimed.run_id, claimed.epoch, source)
     if row is None:
         raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")
@@ -247,17 +247,17 @@ def _ended(row: dict[str, Any]) -> SourceProgress:
 
 
 async def restart(pool: Pool, claimed: ClaimedRun, stats: dict[str, int]) -> None:
-    """Reset the run's totals to what earlier attempts finished. Raises Fenced."""
+    """Reset the run's totals to what earlier attempts finished. Raises LeaseLost."""
     _check_fence(await pool.execute(RESTART, claimed.run_id, claimed.epoch, stats), claimed)
 
 
 async def merge_stats(pool: Pool, claimed: ClaimedRun, stats: dict[str, float]) -> None:
-    """Set some of the run's stats. Raises Fenced."""
+    """Set some of the run's stats. Raises LeaseLost."""
     _check_fence(await pool.execute(MERGE, claimed.run_id, claimed.epoch, stats), claimed)
 
 
 async def add_totals(connection: Connection, claimed: ClaimedRun, added: dict[str, int]) -> None:
-    """Add to the run's totals, in the transaction that writes what they count. Raises Fenced."""
+    """Add to the run's totals, in the transaction that writes what they count. Raises LeaseLost."""
     _check_fence(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
 
 
@@ -269,7 +269,7 @@ async def holds(pool: Pool, claimed: ClaimedRun) -> bool:
 async def write(
     connection: Connection, claimed: ClaimedRun, row: SourceProgress, added: dict[str, int]
 ) -> None:
-    """Write the source's row and add `added` to the run's totals. Raises Fenced.
+    """Write the source's row and add `added` to the run's totals. Raises LeaseLost.
 
     Call it in the transaction that writes the counted page, so that both become visible together.
     """

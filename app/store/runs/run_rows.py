@@ -545,6 +545,5 @@ async def cancel_open(
 
 
 async def read_run(pool: Pool | Connection, run_id: UUID) -> dict[str, Any] | None:
-    """Return one run as a plain row; None if there is none."""
     row = await pool.fetchrow("SELECT * FROM runs WHERE execution_id = $1", run_id)
     return None if row is None else dict(row)

@@ -41,7 +41,6 @@ class ScheduleState:
 
     @property
     def version_key(self) -> str:
-        """Key that identifies this version of this schedule."""
         return f"{self.key} {self.version}"
 
 
@@ -258,7 +257,6 @@ async def due_built_in(
 
 
 async def pauses_ended(pool: Pool, now: datetime) -> list[str]:
-    """Return the keys of schedules whose pause was to end by `now`."""
     rows = await pool.fetch("SELECT key FROM schedules WHERE paused_until <= $1", now)
     return [row["key"] for row in rows]
 

@@ -101,7 +101,6 @@ class CountedDay:
 
     @property
     def rows(self) -> int:
-        """The number of ticks counted."""
         return sum(count for version in self.versions for count in version.recorded.values())
 
 

@@ -128,7 +128,6 @@ ORG = "/operator/organizations/{org_id}"
 
 
 def _tokens(prefix: str) -> tuple[Endpoint, ...]:
-    """The endpoints of the tokens of the operator, or of one organisation."""
     path = f"{prefix}/tokens"
     return (
         Endpoint("GET", path, Scope.READ, list_tokens, Tokens, errors=(404,)),

@@ -76,7 +76,6 @@ class Problem(Exception):
         self.blocking_run_id = blocking_run_id
 
     def response(self) -> Response:
-        """Return the HTTP response."""
         body = ProblemBody(
             title=HTTPStatus(self.status).phrase,
             status=self.status,

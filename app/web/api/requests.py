@@ -75,7 +75,7 @@ def path(request: Request) -> Mapping[str, Any]:
 
 
 def revision(request: Request) -> int | None:
-    """Return the revision in If-Match; None for `*` or no header. Raises Outdated if malformed."""
+    """Return the revision in If-Match; None for `*` or no header. Raises StaleEdit if malformed."""
     header = request.headers.get("if-match", "*").strip()
     if header == "*":
         return None

@@ -162,7 +162,6 @@ def _etag(schedule: CollectionSchedule | None) -> dict[str, str]:
 
 
 def _schedule(path: str) -> tuple[Endpoint, ...]:
-    """The endpoints of the schedule at a path."""
     return (
         Endpoint("GET", path, Scope.READ, read_schedule, ScheduleBody, etag=True),
         Endpoint(
@@ -183,7 +182,6 @@ def _schedule(path: str) -> tuple[Endpoint, ...]:
 
 
 def _pause(path: str) -> tuple[Endpoint, ...]:
-    """The endpoints of pausing the schedule at a path."""
     return (
         Endpoint("GET", f"{path}/pause", Scope.READ, read_pause, PauseBody, etag=True),
         Endpoint(

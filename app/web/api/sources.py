@@ -111,7 +111,7 @@ async def load_recipe(request: ApiRequest, text: str) -> Recipe:
 
 
 async def stored_source(request: ApiRequest) -> OrgRecipe:
-    """Return the stored source that the path names. Raises NotThere."""
+    """Return the stored source that the path names. Raises NotFound."""
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         return _existing(await org_sources.one(connection, request.org_id, request.path["name"]))
 

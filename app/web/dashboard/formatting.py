@@ -91,7 +91,6 @@ def labelled(key: str, names: Mapping[str, str]) -> str:
 
 
 def symbol(value: str) -> str:
-    """The symbol of a state."""
     return _GLYPHS.get(value, "▲")
 
 

@@ -47,12 +47,10 @@ class DrawnRows:
     )
 
     def table(self, board: JobsBoard) -> Markup:
-        """The table with the rows of the board."""
         html = {row.key: self.row(row, board) for row in board.rows}
         return Markup(part("table.html", board=board, html=html))  # noqa: S704 - escaped by it
 
     def row(self, row: JobTableRow, board: JobsBoard) -> Markup:
-        """One row of the table."""
         times, drawn = RowTimes.of(row, board), self._drawn.get(row.key)
         if drawn is not None and drawn[:2] == (row, times):
             return drawn[2]

@@ -72,7 +72,6 @@ class JobsBoard:
 
     @property
     def postgres(self) -> bool:
-        """Whether Postgres answered."""
         return self.recent is not None
 
     @property

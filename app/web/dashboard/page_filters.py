@@ -51,7 +51,6 @@ class RunQuery:
         return {name: text for name, text in self.fields.items() if text or name == "period"}
 
     def address(self, path: str, **more: str) -> str:
-        """The address of the page with these filters."""
         query = urlencode(self.active | more)
         return f"{path}?{query}" if query else path
 

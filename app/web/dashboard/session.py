@@ -62,7 +62,6 @@ class SessionSigner:
         return self._sign("form", f"{session.nonce} {session.token_id}")
 
     def csrf_matches(self, session: Session, presented: str) -> bool:
-        """Whether `presented` is the CSRF token of this session."""
         return _same(presented, self.csrf(session))
 
     def _sign(self, purpose: str, body: str) -> str:

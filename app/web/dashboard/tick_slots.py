@@ -86,7 +86,6 @@ class TickTotals:
     last_end: datetime | None = None
 
     def add_tick(self, tick: TickSummary) -> None:
-        """Count a tick."""
         self.ran += tick.outcome == TickOutcome.RAN
         if tick.started_at is not None:
             self.waits.append(max((tick.started_at - tick.scheduled_for).total_seconds(), 0.0))
@@ -101,7 +100,6 @@ class TickTotals:
         self.add_outcome(tick.outcome, tick.reason, 1)
 
     def add_outcome(self, outcome: str, reason: str | None, count: int) -> None:
-        """Count `count` ticks by their outcome only."""
         self.due += 0 if reason in NOT_DUE_REASONS else count
         self.missed += count if outcome == TickOutcome.MISSED else 0
         self.skipped += count if outcome == TickOutcome.SKIPPED else 0

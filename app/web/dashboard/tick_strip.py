@@ -129,7 +129,6 @@ def _label(at: datetime, place: int, line: int) -> str:
 
 
 def legend_sample(kind: SlotKind) -> Markup:
-    """One shape, for the legend."""
     return Markup(  # noqa: S704 - numbers only
         f'<svg class="sample" viewBox="0 0 {STEP} {HEIGHT}" aria-hidden="true">'
         f'<path class="{kind}" d="{SHAPES[kind](1, 20)}"/></svg>'

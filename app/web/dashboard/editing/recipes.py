@@ -70,7 +70,6 @@ async def save(request: Request, user: SessionUser, form: Form) -> Response:
 
 
 async def _store(request: Request, user: SessionUser, form: Form, text: str) -> str:
-    """Store the recipe; returns its name."""
     name = request.path_params.get("name", "")
     values = {"recipe": text}
     if not name:
