@@ -4,6 +4,7 @@ They call what the commands `runs`, `run`, `cancel`, `retry` and `status` and th
 """
 
 from collections import defaultdict
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -46,19 +47,19 @@ async def list_all_runs(request: ApiRequest) -> ApiResponse:
         after=cursor.decode_instant_and_id(query.cursor),
     )
     rows = await listing.runs(request.context.pool, filters, query.limit + 1)
-    page, more = rows[: query.limit], len(rows) > query.limit
-    last = page[-1] if more else None
-    return ApiResponse(
-        AllRuns(
-            runs=[AnyRunBody.model_validate(_with_id(row)) for row in page],
-            next_cursor=cursor.encode(last["created_at"], last["execution_id"]) if last else None,
-        )
-    )
+    page, following = cursor.page_of(rows, query.limit, "created_at", "execution_id")
+    bodies = [AnyRunBody.model_validate(_with_id(row)) for row in page]
+    return ApiResponse(AllRuns(runs=bodies, next_cursor=following))
 
 
 async def read_any_run(request: ApiRequest) -> ApiResponse:
     """Read a run of any job, the result of each of its sources, and its events."""
-    return await _answer(request)
+    row, pool = await _existing(request), request.context.pool
+    body = _with_id(row) | {
+        "sources": await listing.sources(pool, row["execution_id"]),
+        "events": await listing.events(pool, row["execution_id"]),
+    }
+    return ApiResponse(AnyRunWithSources.model_validate(body))
 
 
 async def cancel_any_run(request: ApiRequest) -> ApiResponse:
@@ -66,7 +67,7 @@ async def cancel_any_run(request: ApiRequest) -> ApiResponse:
     row = await _existing(request)
     if not await request.context.steering.cancel([row], _act(request)):
         raise Conflict(f"run {row['execution_id']} has ended")
-    return await _answer(request)
+    return await read_any_run(request)
 
 
 async def retry_any_run(request: ApiRequest) -> ApiResponse:
@@ -91,20 +92,8 @@ async def list_workers(request: ApiRequest) -> ApiResponse:
         running[row["worker"]].append(row["execution_id"])
     open_runs = await backlog.open_runs(context.pool, request.now)
     workers = [
-        WorkerBody(
-            worker=name,
-            seen_at=facts.seen_at,
-            started_at=facts.started_at,
-            host=facts.host,
-            running=facts.running,
-            memory=facts.memory,
-            version=facts.version,
-            schema_=facts.schema,
-            zone_data=facts.zone_data,
-            clock_error=facts.clock_error,
-            tasks=None if facts.tasks is None else list(facts.tasks),
-            faulty_jobs=list(facts.faulty_jobs),
-            runs=running[name],
+        WorkerBody.model_validate(
+            asdict(facts) | {"worker": name, "schema_": facts.schema, "runs": running[name]}
         )
         for name, facts in sorted(snapshot.workers.items())
     ]
@@ -128,15 +117,6 @@ async def _existing(request: ApiRequest) -> dict[str, Any]:
     if row is None:
         raise NotFound(f"there is no run {run_id}")
     return row
-
-
-async def _answer(request: ApiRequest) -> ApiResponse:
-    row, pool = await _existing(request), request.context.pool
-    body = _with_id(row) | {
-        "sources": await listing.sources(pool, row["execution_id"]),
-        "events": await listing.events(pool, row["execution_id"]),
-    }
-    return ApiResponse(AnyRunWithSources.model_validate(body))
 
 
 def _with_id(row: dict[str, Any]) -> dict[str, Any]:

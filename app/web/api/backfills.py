@@ -64,13 +64,17 @@ async def create_backfill(request: ApiRequest) -> ApiResponse:
 
 async def read_backfill(request: ApiRequest) -> ApiResponse:
     """Read a backfill and how far it is."""
-    return await _answer(request)
+    backfill_id = request.path["backfill_id"]
+    rows = await store.recent(request.context.pool, 1, backfill_id)
+    if not rows:
+        raise NotFound(f"there is no backfill {backfill_id}")
+    return ApiResponse(BackfillBody.model_validate(rows[0]))
 
 
 async def stop_backfill(request: ApiRequest) -> ApiResponse:
     """Add no more runs to a backfill; those that are queued end."""
     body: ReasonRequest = request.body
-    await _answer(request)  # 404 if there is none
+    await read_backfill(request)  # 404 if there is none
     stopped = await backfill.stop(
         request.context.pool,
         request.path["backfill_id"],
@@ -80,15 +84,7 @@ async def stop_backfill(request: ApiRequest) -> ApiResponse:
     )
     if not stopped:
         raise Conflict("this backfill is over")
-    return await _answer(request)
-
-
-async def _answer(request: ApiRequest) -> ApiResponse:
-    backfill_id = request.path["backfill_id"]
-    rows = await store.recent(request.context.pool, 1, backfill_id)
-    if not rows:
-        raise NotFound(f"there is no backfill {backfill_id}")
-    return ApiResponse(BackfillBody.model_validate(rows[0]))
+    return await read_backfill(request)
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (

@@ -33,7 +33,9 @@ async def list_jobs(request: ApiRequest) -> ApiResponse:
 
 async def read_job(request: ApiRequest) -> ApiResponse:
     """Read a schedule with its health."""
-    return await _answer(request)
+    health = await request.context.snapshot.value()
+    body = _job(await _existing(request), health)
+    return ApiResponse(body, {"content-location": f"/operator/jobs/{quote(body.job, safe='')}"})
 
 
 async def pause_job(request: ApiRequest) -> ApiResponse:
@@ -43,7 +45,7 @@ async def pause_job(request: ApiRequest) -> ApiResponse:
     queued = await context.steering.pause(state.key, _act(request, body.note), body.until)
     await context.enqueue(queued)
     await context.publish_job(state.key)
-    return await _answer(request)
+    return await read_job(request)
 
 
 async def resume_job(request: ApiRequest) -> ApiResponse:
@@ -54,7 +56,7 @@ async def resume_job(request: ApiRequest) -> ApiResponse:
         queued = await context.steering.resume(state.key, _act(request, body.reason))
         await context.enqueue(queued)
         await context.publish_job(state.key)
-    return await _answer(request)
+    return await read_job(request)
 
 
 async def run_job(request: ApiRequest) -> ApiResponse:
@@ -82,12 +84,6 @@ async def _existing(request: ApiRequest) -> ScheduleState:
     if state is None:
         raise NotFound(f"there is no schedule {key!r}")
     return state
-
-
-async def _answer(request: ApiRequest) -> ApiResponse:
-    health = await request.context.snapshot.value()
-    body = _job(await _existing(request), health)
-    return ApiResponse(body, {"content-location": f"/operator/jobs/{quote(body.job, safe='')}"})
 
 
 def _job(state: ScheduleState, health: HealthSnapshot) -> JobBody:

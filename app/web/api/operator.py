@@ -51,7 +51,10 @@ async def create_organization(request: ApiRequest) -> ApiResponse:
 
 async def read_organization(request: ApiRequest) -> ApiResponse:
     """Read an organisation."""
-    return await _answer(request)
+    pool = request.context.pool
+    found = await admin.find(pool, request.path["org_id"])
+    stored = await usage_rows.stored(pool)
+    return ApiResponse(_org(found, stored.get(found.id, NO_ROWS)))
 
 
 async def change_organization(request: ApiRequest) -> ApiResponse:
@@ -66,7 +69,7 @@ async def change_organization(request: ApiRequest) -> ApiResponse:
     if "disabled" in body.model_fields_set and body.disabled is not (found.disabled_at is not None):
         change = admin.disable if body.disabled else admin.enable
         await change(pool, found, request.now)
-    return await _answer(request)
+    return await read_organization(request)
 
 
 async def read_organization_usage(request: ApiRequest) -> ApiResponse:
@@ -104,13 +107,6 @@ async def revoke_token(request: ApiRequest) -> ApiResponse:
     """Revoke a token of anyone. It stops working at once."""
     await admin.revoke(request.context.pool, request.path["token_id"], request.now)
     return ApiResponse()
-
-
-async def _answer(request: ApiRequest) -> ApiResponse:
-    pool = request.context.pool
-    found = await admin.find(pool, request.path["org_id"])
-    stored = await usage_rows.stored(pool)
-    return ApiResponse(_org(found, stored.get(found.id, NO_ROWS)))
 
 
 def _org(found: Org, stored: tuple[int, int]) -> OrganizationBody:

@@ -37,14 +37,9 @@ async def list_runs(request: ApiRequest) -> ApiResponse:
     )
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         rows = await listing.runs(connection, filters, query.limit + 1)
-    page, more = rows[: query.limit], len(rows) > query.limit
-    last = page[-1] if more else None
-    return ApiResponse(
-        Runs(
-            runs=[RunBody.model_validate(_with_id(row)) for row in page],
-            next_cursor=cursor.encode(last["created_at"], last["execution_id"]) if last else None,
-        )
-    )
+    page, following = cursor.page_of(rows, query.limit, "created_at", "execution_id")
+    bodies = [RunBody.model_validate(_with_id(row)) for row in page]
+    return ApiResponse(Runs(runs=bodies, next_cursor=following))
 
 
 async def read_run(request: ApiRequest) -> ApiResponse:

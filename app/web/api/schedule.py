@@ -102,11 +102,9 @@ async def list_edits(request: ApiRequest) -> ApiResponse:
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         of = (request.org_id, _collection_request(request).key)
         rows = await org_listing.edits(connection, of, query.limit + 1, number)
-    page, more = rows[: query.limit], len(rows) > query.limit
+    page, following = cursor.page_of(rows, query.limit, "id")
     edits = [EditBody.model_validate(row) for row in page]
-    return ApiResponse(
-        Edits(edits=edits, next_cursor=cursor.encode(edits[-1].id) if more else None)
-    )
+    return ApiResponse(Edits(edits=edits, next_cursor=following))
 
 
 async def _read(request: ApiRequest) -> CollectionSchedule | None:

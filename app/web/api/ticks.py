@@ -69,9 +69,7 @@ async def _page(
         after=cursor.decode_instant_and_number(query.cursor),
     )
     rows = await tick_listing.ticks(connection, jobs, filters, query.limit + 1)
-    page, more = rows[: query.limit], len(rows) > query.limit
-    last = page[-1] if more else None
-    return page, cursor.encode(last["scheduled_for"], last["schedule_id"]) if last else None
+    return cursor.page_of(rows, query.limit, "scheduled_for", "schedule_id")
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (

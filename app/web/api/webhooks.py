@@ -119,15 +119,9 @@ async def list_deliveries(request: ApiRequest) -> ApiResponse:
         rows = await store.deliveries(
             connection, (request.org_id, found.id), query.state, before, query.limit + 1
         )
-    page, more = rows[: query.limit], len(rows) > query.limit
-    return ApiResponse(
-        Deliveries(
-            deliveries=[
-                DeliveryBody.model_validate(row | {"id": f"msg_{row['id'].hex}"}) for row in page
-            ],
-            next_cursor=cursor.encode(page[-1]["number"]) if more else None,
-        )
-    )
+    page, following = cursor.page_of(rows, query.limit, "number")
+    bodies = [DeliveryBody.model_validate(row | {"id": f"msg_{row['id'].hex}"}) for row in page]
+    return ApiResponse(Deliveries(deliveries=bodies, next_cursor=following))
 
 
 async def _existing(connection: Connection, request: ApiRequest, webhook_id: Any = None) -> Webhook:
