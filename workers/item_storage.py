@@ -12,8 +12,8 @@ from app.core.records import JSON, Article, Item, OddsEvent, Record, Story
 from app.sources.base import Source
 from app.sources.expectations import Expectations
 from app.store.content import items, news
-from app.store.content.items import ItemWriteCounts
 from app.store.content.listings import Listing
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 from workers.source_group import CompletedPartition, SourceGroup
 
@@ -64,7 +64,7 @@ class OrgItemStorage(SourceGroup):
 
     async def write(
         self, connection: Connection, records: Sequence[Record], now: datetime, run_id: UUID
-    ) -> ItemWriteCounts:
+    ) -> WriteCounts:
         page = [to_item(self._group, self._source, record) for record in records]
         return await items.write(connection, self._org_id, self._source, page, now, run_id)
 

@@ -10,6 +10,7 @@ from app.core.records import Article
 from app.sources.sites.asknews import AskNewsNews
 from app.sources.sites.asknews_limits import AskNewsLimits
 from app.store.content import news
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 from app.store.runs.progress import SourceProgress
 from workers import asknews
@@ -17,7 +18,6 @@ from workers.asknews import AskNewsGroup, Entities
 from workers.job import job
 from workers.run import Run
 from workers.schedule_settings import from_settings
-from workers.source_group import PageWriteCounts
 
 
 def source(config: Config, entities: tuple[str, ...] | None = None) -> AskNewsNews:
@@ -43,7 +43,7 @@ class NewsGroup(AskNewsGroup):
 
     async def write(
         self, connection: Connection, records: Sequence[Article], now: datetime, run_id: UUID
-    ) -> PageWriteCounts:
+    ) -> WriteCounts:
         return await news.write(connection, records, now, run_id)
 
     def row_stats(self, row: SourceProgress) -> dict[str, int]:

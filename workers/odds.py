@@ -14,11 +14,12 @@ from app.sources.sites.bet9ja import Bet9ja
 from app.sources.sites.betpawa import BetPawa
 from app.sources.sites.sportybet import SportyBet
 from app.store.content import listings, odds
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 from workers.job import job
 from workers.run import Run
 from workers.schedule_settings import from_settings
-from workers.source_group import PageWriteCounts, SourceGroup
+from workers.source_group import SourceGroup
 
 
 def _known(platforms: Sequence[str] | None) -> Sequence[str] | None:
@@ -57,7 +58,7 @@ class OddsGroup(SourceGroup):
 
     async def write(
         self, connection: Connection, records: Sequence[OddsEvent], now: datetime, run_id: UUID
-    ) -> PageWriteCounts:
+    ) -> WriteCounts:
         return await odds.write(connection, records, now, run_id)
 
 

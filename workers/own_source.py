@@ -13,12 +13,13 @@ from app.core.records import Item, Record
 from app.sources.base import Source
 from app.sources.expectations import NO_EXPECTATIONS, Expectations
 from app.store.content import items
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 from workers.discovery import JOB_OF_CLASS
 from workers.job import declare_job, location_of, params_model
 from workers.job_options import JobOptions
 from workers.run import Run
-from workers.source_group import PageWriteCounts, SourceGroup
+from workers.source_group import SourceGroup
 
 if TYPE_CHECKING:
     from sqlmodel import SQLModel
@@ -138,7 +139,7 @@ class OwnSourceGroup(SourceGroup):
 
     async def write(
         self, connection: Connection, records: Sequence[Any], now: datetime, run_id: UUID
-    ) -> PageWriteCounts:
+    ) -> WriteCounts:
         """Store a page of rows or items; what is as it was is not written."""
         if self._writer is not None:
             return await self._writer.write(connection, records)

@@ -13,8 +13,8 @@ from app.sources.recipes.incremental import latest_cursor, sort_key
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.store.content import cursors, items
-from app.store.content.items import ItemWriteCounts
 from app.store.content.listings import Listing
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 from workers.source_group import CompletedPartition, ListingTracker, SourceGroup
 
@@ -59,8 +59,8 @@ class RecipeItemStorage(SourceGroup):
 
     async def write(
         self, connection: Connection, records: Sequence[Item], now: datetime, run_id: UUID
-    ) -> ItemWriteCounts:
-        total = ItemWriteCounts()
+    ) -> WriteCounts:
+        total = WriteCounts()
         for name in dict.fromkeys(item.source for item in records):
             page = [item for item in records if item.source == name]
             written = await items.write(connection, self.org_id, name, page, now, run_id)

@@ -34,7 +34,7 @@ from app.runs.attempts import AttemptOutcome
 from app.sources.base import Source
 from app.store import tenancy
 from app.store.content import items
-from app.store.content.items import ItemWriteCounts
+from app.store.content.write_counts import WriteCounts
 from app.store.db import CONNECTION_LOST
 from app.store.runs import progress
 from app.store.runs.progress import SourceProgress
@@ -211,7 +211,7 @@ class Run:
 
     async def store(
         self, source: str, rows: Iterable[Mapping[str, Any]], *, key: str | Callable[[Any], str]
-    ) -> ItemWriteCounts:
+    ) -> WriteCounts:
         """Store rows as items of `source`, in one transaction under the run's lease.
 
         `key`: the member that identifies a row, or a function of the row. A row that is as it was

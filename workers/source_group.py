@@ -14,24 +14,10 @@ from app.fetch.tokens import Login
 from app.sources.base import Source
 from app.sources.expectations import Expectations
 from app.store.content.listings import Listing
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 from app.store.runs.progress import COUNT_NAMES, SourceProgress
 from workers import expectations
-
-
-class PageWriteCounts(Protocol):
-    """Counts of the rows that storing one page wrote."""
-
-    @property
-    def prices(self) -> int: ...
-    @property
-    def points(self) -> int: ...
-    @property
-    def inserted(self) -> int: ...
-    @property
-    def changed(self) -> int: ...
-    @property
-    def unchanged(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +91,7 @@ class SourceGroup(ABC):
     @abstractmethod
     async def write(
         self, connection: Connection, records: Sequence[Any], now: datetime, run_id: UUID
-    ) -> PageWriteCounts:
+    ) -> WriteCounts:
         """Store the records of a page."""
 
     def row_stats(self, row: SourceProgress) -> dict[str, int]:

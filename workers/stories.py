@@ -9,6 +9,7 @@ from app.core.records import Story
 from app.sources.sites.asknews import STORIES_PAGE_SIZE, AskNewsStories
 from app.sources.sites.asknews_limits import AskNewsLimits
 from app.store.content import stories
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 from app.store.runs.progress import SourceProgress
 from workers import asknews
@@ -16,7 +17,6 @@ from workers.asknews import AskNewsGroup, Entities
 from workers.job import job
 from workers.run import Run
 from workers.schedule_settings import from_settings
-from workers.source_group import PageWriteCounts
 
 
 def source(config: Config, entities: tuple[str, ...] | None = None) -> AskNewsStories:
@@ -40,7 +40,7 @@ class StoriesGroup(AskNewsGroup):
 
     async def write(
         self, connection: Connection, records: Sequence[Story], now: datetime, run_id: UUID
-    ) -> PageWriteCounts:
+    ) -> WriteCounts:
         return await stories.write(connection, records, now, run_id)
 
     def row_stats(self, row: SourceProgress) -> dict[str, int]:

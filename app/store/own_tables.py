@@ -9,7 +9,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlmodel import SQLModel
 
-from app.store.content.items import ItemWriteCounts
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 
 # Postgres reads each column's type from the table; a row that is as it was is not written.
@@ -64,16 +64,16 @@ class TableWriter:
         """The primary key of a row, as text."""
         return "\n".join(str(getattr(row, name)) for name in self._key)
 
-    async def write(self, connection: Connection, rows: Sequence[Any]) -> ItemWriteCounts:
+    async def write(self, connection: Connection, rows: Sequence[Any]) -> WriteCounts:
         """Insert or update the rows; returns the counts. Of equal keys the first counts."""
         if not rows:
-            return ItemWriteCounts()
+            return WriteCounts()
         given = [
             msgspec.to_builtins({name: getattr(row, name) for name in self._columns}, enc_hook=str)
             for row in rows
         ]
         row = await connection.fetchrow(self._statement, given)
-        return ItemWriteCounts(*row) if row is not None else ItemWriteCounts()
+        return WriteCounts(*row) if row is not None else WriteCounts()
 
 
 def _statement(table: Table, key: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from app.core.enums import StoreMode
 from app.core.records import Item
 from app.store.content import cursors, items
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Pool
 from app.store.orgs import orgs
 
@@ -23,7 +24,7 @@ def item(key: str, mode: StoreMode = StoreMode.UPSERT, **data: Any) -> Item:
 
 async def write(
     pool: Pool, *page: Item, now: datetime = NOON, run: UUID = RUN, org: UUID | None = None
-) -> items.ItemWriteCounts:
+) -> WriteCounts:
     async with pool.acquire() as connection, connection.transaction():
         return await items.write(connection, org, "shop", page, now, run)
 

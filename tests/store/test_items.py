@@ -11,7 +11,7 @@ from app.core.records import JSON, Item
 from app.orgs import tokens
 from app.store import tenancy
 from app.store.content import items
-from app.store.content.items import ItemWriteCounts
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Pool
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -33,7 +33,7 @@ async def write(
     now: datetime = NOW,
     run: UUID | None = None,
     source: str = "toy",
-) -> ItemWriteCounts:
+) -> WriteCounts:
     async with pool.acquire() as connection, connection.transaction():
         return await items.write(connection, owner, source, page, now, run or uuid4())
 
@@ -60,7 +60,7 @@ async def test_a_new_item_is_kept_as_it_came(pool: Pool) -> None:
     told = await write(pool, item("a", price="2.10", tags=["x", None], deep={"n": 1}), run=run)
 
     row = (await rows(pool))["a"]
-    assert told == ItemWriteCounts(1, 1, 0)
+    assert told == WriteCounts(1, 1, 0)
     assert row["data"] == {"price": "2.10", "tags": ["x", None], "deep": {"n": 1}}
     assert (row["first_seen"], row["last_seen"], row["changed_at"]) == (NOW, NOW, NOW)
     assert (row["missing_since"], row["run_id"]) == (None, run)
@@ -103,7 +103,7 @@ async def test_an_item_that_says_something_else_is_changed(pool: Pool) -> None:
 async def test_of_two_items_with_one_key_on_a_page_the_last_counts(pool: Pool) -> None:
     told = await write(pool, item("a", x=1), item("a", x=2))
 
-    assert told == ItemWriteCounts(1, 1, 0)
+    assert told == WriteCounts(1, 1, 0)
     assert (await rows(pool))["a"]["data"] == {"x": 2}
 
 
@@ -160,7 +160,7 @@ async def test_an_organisation_writes_its_own_and_leaves_the_same_key_of_others_
         told = await items.write(connection, ours, "toy", first, NOW, uuid4())
         await items.mark_unlisted(connection, ours, "toy", ["k0"], later(minutes=1), uuid4())
 
-    assert told == ItemWriteCounts(most, most, 0)
+    assert told == WriteCounts(most, most, 0)
     assert sum(r["absent_since"] is not None for r in (await rows(pool, ours)).values()) == most - 1
     assert (await rows(pool, ours))["k0"]["data"] == {"x": 9}
     for owner in (HOUSE, theirs):

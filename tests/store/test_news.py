@@ -12,7 +12,7 @@ from app.core.records import Article, Record, SentimentPoint, Story
 from app.sources.base import Source
 from app.sources.sites.asknews import AskNewsNews, AskNewsStories
 from app.store.content import news, stories
-from app.store.content.news import NewsWriteCounts
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Pool
 from tests.clock import NOON
 
@@ -42,7 +42,7 @@ async def rows(pool: Pool, table: str, order: str) -> list[dict[str, Any]]:
 
 async def put(
     pool: Pool, records: Sequence[Article] | Sequence[Story], *, later: bool
-) -> NewsWriteCounts:
+) -> WriteCounts:
     now, run = (LATER, LATER_RUN) if later else (NOON, RUN)
     async with pool.acquire() as connection, connection.transaction():
         kept = [r for r in records if isinstance(r, Article)]
@@ -60,8 +60,8 @@ async def test_one_article_under_two_entities_is_one_row_with_two_links(pool: Po
 
     links = [(r["entity"], r["run_id"]) for r in await rows(pool, "article_entities", "entity")]
     kept = await rows(pool, "articles", "id")
-    assert first == NewsWriteCounts(2, 2, 0)
-    assert again == NewsWriteCounts(2, 0, 0)
+    assert first == WriteCounts(2, 2, 0)
+    assert again == WriteCounts(2, 0, 0)
     assert {row["run_id"] for row in kept} == {RUN}
     assert links == [("Chips", LATER_RUN)] * 2 + [("OpenAI", RUN)] * 2
 
@@ -75,7 +75,7 @@ async def test_an_article_that_changed_is_written_and_keeps_when_it_was_first_se
     written = await put(pool, [replace(one, title="Corrected"), other], later=True)
 
     changed, same = await rows(pool, "articles", "article_id")
-    assert written == NewsWriteCounts(2, 0, 1)
+    assert written == WriteCounts(2, 0, 1)
     assert (changed["title"], changed["first_seen_at"], changed["updated_at"]) == (
         "Corrected",
         NOON,
@@ -94,7 +94,7 @@ async def test_a_page_that_was_fetched_before_the_last_one_does_not_replace_its_
 
     titles = {row["title"] for row in await rows(pool, "articles", "article_id")}
     assert titles == {"Newer", other.title}
-    assert written == NewsWriteCounts(2, 1, 0)
+    assert written == WriteCounts(2, 1, 0)
 
 
 async def test_a_page_of_traps_leaves_the_right_rows(pool: Pool) -> None:
@@ -149,12 +149,12 @@ async def test_a_story_that_moved_gets_its_new_points_and_what_was_corrected(poo
     written = await put(pool, [replace(story, told_at=LATER, sentiment=moved)], later=True)
 
     points = [(row["value"], row["run_id"]) for row in await rows(pool, "story_sentiment", "at")]
-    assert written == NewsWriteCounts(1, 0, 1, points=1)
+    assert written == WriteCounts(1, 0, 1, points=1)
     assert sorted(points) == [(-1, LATER_RUN), (0.5, LATER_RUN), (1, RUN)]
 
 
 async def test_an_empty_page_writes_nothing(pool: Pool) -> None:
-    assert await put(pool, [], later=False) == NewsWriteCounts(0, 0, 0)
+    assert await put(pool, [], later=False) == WriteCounts()
 
 
 async def test_a_cursor_moves_forward_and_never_back(pool: Pool) -> None:

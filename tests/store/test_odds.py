@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from app.core.enums import Market, MarketOutcome
 from app.core.records import OddsEvent, OddsPrice
 from app.store.content import odds
-from app.store.content.odds import OddsWriteCounts
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Pool
 from tests.clock import NOON
 
@@ -35,7 +35,11 @@ def event(number: int = 1, *prices: OddsPrice) -> OddsEvent:
     )
 
 
-async def write(pool: Pool, *page: OddsEvent, minute: int = 0, run: UUID = RUN) -> OddsWriteCounts:
+def counts(prices: int, inserted: int, changed: int, withdrawn: int = 0) -> WriteCounts:
+    return WriteCounts(prices, inserted, changed, withdrawn=withdrawn, prices=prices)
+
+
+async def write(pool: Pool, *page: OddsEvent, minute: int = 0, run: UUID = RUN) -> WriteCounts:
     async with pool.acquire() as connection, connection.transaction():
         return await odds.write(connection, page, NOON + timedelta(minutes=minute), run)
 
@@ -49,13 +53,13 @@ async def everything(pool: Pool) -> list[list[dict[str, Any]]]:
 
 
 async def test_an_empty_page_writes_nothing(pool: Pool) -> None:
-    assert await write(pool) == OddsWriteCounts(0, 0, 0)
+    assert await write(pool) == counts(0, 0, 0)
 
 
 async def test_an_event_without_prices_is_kept(pool: Pool) -> None:
     bare = replace(event(), prices=())
 
-    assert await write(pool, bare) == OddsWriteCounts(0, 0, 0)
+    assert await write(pool, bare) == counts(0, 0, 0)
 
     assert len(await rows(pool, "odds_events")) == 1
 
@@ -63,7 +67,7 @@ async def test_an_event_without_prices_is_kept(pool: Pool) -> None:
 async def test_a_new_page_is_written_whole_with_a_first_move_for_each_price(pool: Pool) -> None:
     written = await write(pool, event(1), event(2))
 
-    assert written == OddsWriteCounts(prices=6, inserted=6, changed=0)
+    assert written == counts(prices=6, inserted=6, changed=0)
     assert len(await rows(pool, "odds_prices")) == 6
     assert len(await rows(pool, "odds_price_changes")) == 6
 
@@ -74,7 +78,7 @@ async def test_the_same_page_again_changes_nothing(pool: Pool) -> None:
 
     written = await write(pool, event(2), event(1), minute=5, run=uuid4())
 
-    assert written == OddsWriteCounts(prices=6, inserted=0, changed=0)
+    assert written == counts(prices=6, inserted=0, changed=0)
     assert written.unchanged == 6
     assert await everything(pool) == before
 
@@ -84,7 +88,7 @@ async def test_the_same_price_in_other_digits_is_no_move(pool: Pool) -> None:
 
     written = await write(pool, event(1, replace(HOME, price=Decimal("2.4"))))
 
-    assert written == OddsWriteCounts(1, 0, 0)
+    assert written == counts(1, 0, 0)
 
 
 async def test_one_price_that_moved_is_one_move(pool: Pool) -> None:
@@ -93,7 +97,7 @@ async def test_one_price_that_moved_is_one_move(pool: Pool) -> None:
 
     written = await write(pool, event(1, HOME, moved, OVER), event(2), minute=5)
 
-    assert written == OddsWriteCounts(prices=6, inserted=0, changed=1)
+    assert written == counts(prices=6, inserted=0, changed=1)
     *_, last = changes = await rows(pool, "odds_price_changes")
     assert len(changes) == 7
     assert (last["outcome"], last["price"]) == ("draw", Decimal("3.15"))
@@ -108,7 +112,7 @@ async def test_a_price_that_is_suspended_and_released_moved_twice(pool: Pool) ->
     gone = await write(pool, event(1, replace(HOME, active=False)), minute=1)
     back = await write(pool, event(1, HOME), minute=2)
 
-    assert gone == back == OddsWriteCounts(prices=1, inserted=0, changed=1)
+    assert gone == back == counts(prices=1, inserted=0, changed=1)
     changes = await rows(pool, "odds_price_changes")
     assert [change["active"] for change in changes] == [True, False, True]
 
@@ -119,8 +123,8 @@ async def test_a_price_that_a_complete_record_lacks_is_withdrawn_once(pool: Pool
     written = await write(pool, event(1, HOME), minute=1)
     again = await write(pool, event(1, HOME), minute=2)
 
-    assert written == OddsWriteCounts(1, 0, 0, withdrawn=2)
-    assert again == OddsWriteCounts(1, 0, 0)
+    assert written == counts(1, 0, 0, withdrawn=2)
+    assert again == counts(1, 0, 0)
     prices = {row["outcome"]: row["price"] for row in await rows(pool, "odds_prices")}
     assert prices == {"home": Decimal("2.40"), "draw": None, "over": None}
     last = (await rows(pool, "odds_price_changes"))[3:]
@@ -136,8 +140,8 @@ async def test_a_record_of_which_something_could_not_be_read_withdraws_nothing(p
     written = await write(pool, replace(event(1, HOME), complete=False), minute=1)
     whole = await write(pool, event(1), minute=2)
 
-    assert written == OddsWriteCounts(1, 0, 0)
-    assert whole == OddsWriteCounts(3, 0, 0)
+    assert written == counts(1, 0, 0)
+    assert whole == counts(3, 0, 0)
     assert len(await rows(pool, "odds_price_changes")) == 3
 
 
@@ -147,7 +151,7 @@ async def test_a_price_that_comes_back_is_a_move_of_the_same_price(pool: Pool) -
 
     written = await write(pool, event(1), minute=2)
 
-    assert written == OddsWriteCounts(prices=3, inserted=0, changed=1)
+    assert written == counts(prices=3, inserted=0, changed=1)
     assert len(await rows(pool, "odds_prices")) == 3
 
 
@@ -158,7 +162,7 @@ async def test_a_page_that_is_older_than_what_is_written_is_left_alone(pool: Poo
 
     written = await write(pool, event(1, HOME), event(2, HOME), minute=4)
 
-    assert written == OddsWriteCounts(prices=2, inserted=1, changed=0)
+    assert written == counts(prices=2, inserted=1, changed=0)
     assert [rows[:1] for rows in await everything(pool)] == before
 
 
@@ -214,7 +218,7 @@ async def test_a_kick_off_that_moves_is_followed_and_keeps_the_event(pool: Pool)
     assert row["kickoff"] == later
     assert row["updated_at"] == NOON + timedelta(minutes=5)
     assert row["first_seen_at"] == NOON
-    assert written == OddsWriteCounts(prices=3, inserted=0, changed=0)
+    assert written == counts(prices=3, inserted=0, changed=0)
     (change,) = await rows(pool, "odds_event_changes")
     assert (change["what"], change["after"]) == ("kickoff", later.isoformat())
     assert change["before"] == event(1).kickoff.isoformat()

@@ -6,7 +6,6 @@ An unchanged item is not written, except for `last_seen`, at most once an hour.
 import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,42 +14,13 @@ import msgspec
 
 from app.core.enums import StoreMode
 from app.core.records import Item
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection, Pool
 
 MAX_INLINE_ITEMS = 50  # items; more are encoded as JSON in a thread
 ITEMS_PER_STATEMENT = (
     500  # items per statement, so that a page of thousands does not block the event loop
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ItemWriteCounts:
-    """Counts of items given, inserted and changed."""
-
-    given: int = 0
-    inserted: int = 0
-    changed: int = 0
-
-    @property
-    def unchanged(self) -> int:
-        """Items that were stored already."""
-        return self.given - self.inserted - self.changed
-
-    @property
-    def prices(self) -> int:
-        """Always 0: items have no prices."""
-        return 0
-
-    @property
-    def points(self) -> int:
-        """Always 0: items have no sentiment."""
-        return 0
-
-    def plus(self, other: "ItemWriteCounts") -> "ItemWriteCounts":
-        """Return the sum of both."""
-        return ItemWriteCounts(
-            self.given + other.given, self.inserted + other.inserted, self.changed + other.changed
-        )
 
 
 # Two variants: only `=` and `IS NULL` on the plain column use the index, and under row-level
@@ -175,13 +145,13 @@ async def write(
     items: Sequence[Item],
     now: datetime,
     run_id: UUID,
-) -> ItemWriteCounts:
+) -> WriteCounts:
     """Write one page of one source's items, as fetched at `now`. `org_id` None is the operator.
 
     The last item of a key wins. `run_id` is stored with the items it inserted or changed.
     Writing the same page again in the same run changes nothing.
     """
-    total = ItemWriteCounts()
+    total = WriteCounts()
     for mode in StoreMode:
         latest = {item.key: item for item in items if item.mode is mode}
         page = [latest[key] for key in sorted(latest)]  # a fixed lock order, across slices too
@@ -205,7 +175,7 @@ async def write(
                 *more[1:],
             )
             inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
-            total = total.plus(ItemWriteCounts(len(some), inserted, changed))
+            total = total.plus(WriteCounts(len(some), inserted, changed))
     return total
 
 

@@ -1,38 +1,14 @@
 """Statements for articles and entity cursors. Only new or changed rows are written."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from app.core.records import Article
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection, Pool
-
-
-@dataclass(frozen=True, slots=True)
-class NewsWriteCounts:
-    """Counts of articles or stories given, inserted and changed.
-
-    `points`: newly stored sentiment points.
-    """
-
-    given: int
-    inserted: int
-    changed: int
-    points: int = 0
-
-    @property
-    def unchanged(self) -> int:
-        """Records that were stored already."""
-        return self.given - self.inserted - self.changed
-
-    @property
-    def prices(self) -> int:
-        """Always 0: news has no prices."""
-        return 0
-
 
 # An unchanged article is not written, nor is one of a page that was fetched before the page that
 # wrote it last, as a replay may read it. Rows are written in id order everywhere, so that two runs
@@ -91,16 +67,16 @@ WHERE c.cursor < excluded.cursor
 
 async def write(
     connection: Connection, articles: Sequence[Article], now: datetime, run_id: UUID
-) -> NewsWriteCounts:
+) -> WriteCounts:
     """Write one page of articles, fetched at `now`. Writing it again changes nothing."""
     page = {(a.provider, a.article_id): a for a in articles}
     if not page:
-        return NewsWriteCounts(0, 0, 0)
+        return WriteCounts()
     rows = [msgspec.to_builtins(article, enc_hook=dict) for article in page.values()]
     row = await connection.fetchrow(ARTICLES, rows, now, run_id)
     await connection.execute(LINKS, rows, now, run_id)
     inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
-    return NewsWriteCounts(len(page), inserted, changed)
+    return WriteCounts(len(page), inserted, changed)
 
 
 async def cursors(pool: Pool, source: str, entities: Collection[str]) -> dict[str, datetime]:

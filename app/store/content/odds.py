@@ -1,7 +1,6 @@
 """Statements for odds events and prices. Only changes are written, and every change is kept."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -10,40 +9,12 @@ from asyncpg import Record
 from app.core.enums import EventChange
 from app.core.records import OddsEvent
 from app.store.content import fingerprints
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 
 EVENTS_PER_STATEMENT = (
     100  # events per statement, so that encoding thousands does not block the event loop
 )
-
-
-@dataclass(frozen=True, slots=True)
-class OddsWriteCounts:
-    """Counts of prices given, inserted and changed. `withdrawn`: stored prices no longer given."""
-
-    prices: int
-    inserted: int
-    changed: int
-    withdrawn: int = 0
-
-    def plus(self, other: "OddsWriteCounts") -> "OddsWriteCounts":
-        """Return the sum of both."""
-        return OddsWriteCounts(
-            self.prices + other.prices,
-            self.inserted + other.inserted,
-            self.changed + other.changed,
-            self.withdrawn + other.withdrawn,
-        )
-
-    @property
-    def unchanged(self) -> int:
-        """Prices that were stored already."""
-        return self.prices - self.inserted - self.changed
-
-    @property
-    def points(self) -> int:
-        """Always 0: odds have no sentiment."""
-        return 0
 
 
 # The stored fingerprints, read without a lock: most pages are unchanged and end here.
@@ -142,7 +113,7 @@ FROM moved
 
 async def write(
     connection: Connection, events: Sequence[OddsEvent], now: datetime, run_id: UUID
-) -> OddsWriteCounts:
+) -> WriteCounts:
     """Write one page of one platform's events, as fetched at `now`.
 
     Writing the same page again changes nothing, and an unchanged event is not written.
@@ -150,7 +121,7 @@ async def write(
     """
     latest = {event.platform_event_id: event for event in events}
     page = [latest[key] for key in sorted(latest)]  # a fixed lock order, across slices too
-    total = OddsWriteCounts(0, 0, 0)
+    total = WriteCounts()
     for start in range(0, len(page), EVENTS_PER_STATEMENT):
         total = total.plus(
             await _write_some(connection, page[start : start + EVENTS_PER_STATEMENT], now, run_id)
@@ -160,17 +131,17 @@ async def write(
 
 async def _write_some(
     connection: Connection, events: Sequence[OddsEvent], now: datetime, run_id: UUID
-) -> OddsWriteCounts:
+) -> WriteCounts:
     page = {event.platform_event_id: event for event in events}
     prices = sum(len(event.prices) for event in page.values())
     new_fingerprints = {key: fingerprints.fingerprint_of(event) for key, event in page.items()}
     changed_events = await _changed(connection, page, new_fingerprints) if page else []
     if not changed_events:
-        return OddsWriteCounts(prices, 0, 0)
+        return WriteCounts(prices, prices=prices)
     ids = await _write_events(connection, changed_events, new_fingerprints, now, run_id)
     written = [(ids[e.platform_event_id], e) for e in changed_events if e.platform_event_id in ids]
     inserted, changed, withdrawn = await _write_prices(connection, written, now, run_id)
-    return OddsWriteCounts(prices, inserted, changed, withdrawn)
+    return WriteCounts(prices, inserted, changed, withdrawn=withdrawn, prices=prices)
 
 
 async def _changed(

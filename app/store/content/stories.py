@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from app.core.records import Story
-from app.store.content.news import NewsWriteCounts
+from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 
 # As for articles: rows are written in id order, and unchanged ones are not written.
@@ -78,11 +78,11 @@ SELECT count(*) FILTER (WHERE new_row) FROM moved
 
 async def write(
     connection: Connection, stories: Sequence[Story], now: datetime, run_id: UUID
-) -> NewsWriteCounts:
+) -> WriteCounts:
     """Write one page of stories. Writing the same page again changes nothing."""
     page = {(s.provider, s.story_uuid): s for s in stories}
     if not page:
-        return NewsWriteCounts(0, 0, 0)
+        return WriteCounts()
     rows = [msgspec.to_builtins(story, enc_hook=dict) for story in page.values()]
     updates, points = _parts(rows, "updates"), _parts(rows, "sentiment")
     row = await connection.fetchrow(STORIES, rows, now, run_id)
@@ -90,7 +90,7 @@ async def write(
     await connection.execute(UPDATES, updates, run_id)
     new: int = await connection.fetchval(POINTS, points, run_id)
     inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
-    return NewsWriteCounts(len(page), inserted, changed, new)
+    return WriteCounts(len(page), inserted, changed, points=new)
 
 
 def _parts(rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
