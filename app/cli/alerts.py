@@ -45,10 +45,7 @@ def list_alerts(*, as_json: terminal.JSON = False) -> None:
         }
         for row in rows
     ]
-    if as_json:
-        terminal.print_json(listed)
-    else:
-        terminal.print_table(listed, _COLUMNS)
+    terminal.print_rows(listed, _COLUMNS, as_json=as_json)
 
 
 @app.command("acknowledge")

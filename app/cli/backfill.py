@@ -112,10 +112,7 @@ def backfills(
     Example: `rollcall backfills`
     """
     rows = connections.with_pool(lambda pool: store.recent(pool, limit))
-    if as_json:
-        terminal.print_json(rows)
-    else:
-        terminal.print_table(rows, COLUMNS)
+    terminal.print_rows(rows, COLUMNS, as_json=as_json)
 
 
 def _print_plan(plan: BackfillPlan) -> None:

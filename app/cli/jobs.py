@@ -49,10 +49,7 @@ def jobs(
         ]
 
     rows = connections.with_servers(read)
-    if as_json:
-        terminal.print_json(rows)
-    else:
-        terminal.print_table(rows, COLUMNS)
+    terminal.print_rows(rows, COLUMNS, as_json=as_json)
 
 
 def _as_json(

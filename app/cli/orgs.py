@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -31,6 +31,9 @@ org = typer.Typer(help="Manage organisations.", no_args_is_help=True)
 token = typer.Typer(help="Manage API tokens.", no_args_is_help=True)
 
 _MAX_LABEL_LENGTH = 80
+_TOKEN_COLUMNS = (
+    "id", "label", "scope", "created_at", "expires_at", "revoked_at", "last_used_at", "data",
+)  # fmt: skip
 Name = Annotated[str, typer.Argument(help="The organisation's name.")]
 OfOrg = Annotated[
     str | None, typer.Option("--org", help="The organisation's name; its rows are all it sees.")
@@ -77,7 +80,7 @@ def list_orgs(*, as_json: terminal.JSON = False) -> None:
         }
         for found in organisations
     ]
-    _table(rows, as_json=as_json)
+    terminal.print_rows(rows, as_json=as_json)
 
 
 @org.command("disable")
@@ -145,9 +148,9 @@ def org_usage(name: Name, *, as_json: terminal.JSON = False) -> None:
         }
         for line in report.limits
     ]
-    _table(limits_, as_json=False)
+    terminal.print_rows(limits_, as_json=False)
     if report.months:
-        _table(report.months, as_json=False)
+        terminal.print_rows(report.months, as_json=False)
 
 
 @org.command("export")
@@ -169,7 +172,8 @@ def export_org(
             return await leaving.export(pool, found, opened)
 
     written = _with_org(name, write)
-    _table([{"table": table, "rows": rows} for table, rows in written.items()], as_json=as_json)
+    rows = [{"table": table, "rows": count} for table, count in written.items()]
+    terminal.print_rows(rows, as_json=as_json)
 
 
 @org.command("delete")
@@ -206,7 +210,7 @@ def delete_org(
         {"table": table, "before": before.get(table, 0), "after": after.get(table, 0)}
         for table in sorted({*before, *after})
     ]
-    _table(rows, as_json=as_json)
+    terminal.print_rows(rows, as_json=as_json)
     if after:
         raise typer.Exit(1)
 
@@ -281,20 +285,8 @@ def list_tokens(
         tokens = connections.with_pool(lambda pool: orgs.tokens(pool, None))
     else:
         tokens = _with_org(of, lambda pool, found, _: orgs.tokens(pool, found.id))
-    rows = [
-        {
-            "id": str(row.id),
-            "label": row.label,
-            "scope": row.scope.value,
-            "created_at": row.created_at,
-            "expires_at": row.expires_at,
-            "revoked_at": row.revoked_at,
-            "last_used_at": row.last_used_at,
-            "data": row.data,
-        }
-        for row in tokens
-    ]
-    _table(rows, as_json=as_json)
+    rows = [{name: getattr(row, name) for name in _TOKEN_COLUMNS} for row in tokens]
+    terminal.print_rows(rows, as_json=as_json)
 
 
 @token.command("revoke")
@@ -330,10 +322,3 @@ def _with_org(
         return await step(pool, found, await heartbeats.database_now(pool))
 
     return connections.with_pool(run)
-
-
-def _table(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        terminal.print_json(rows)
-        return
-    terminal.print_table(rows, list(rows[0]) if rows else ())

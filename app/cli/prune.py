@@ -50,7 +50,4 @@ def prune(
         rows = connections.with_pool(prune_rows)
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None  # each batch was committed on its own
-    if as_json:
-        terminal.print_json(rows)
-    else:
-        terminal.print_table(rows, tuple(rows[0]))
+    terminal.print_rows(rows, as_json=as_json)

@@ -129,6 +129,16 @@ def _style(column: str, text: str) -> str:
     return _STATE_STYLES.get(text.split(" ", 1)[0], "") if column in _STATE_COLUMNS else ""
 
 
+def print_rows(
+    rows: Sequence[Mapping[str, object]], columns: Sequence[str] = (), *, as_json: bool
+) -> None:
+    """Print the rows as JSON, or as a table of these columns, or of all that the first row has."""
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, columns or (list(rows[0]) if rows else ()))
+
+
 def print_fields(fields: Mapping[str, object]) -> None:
     """Print one record, a line for each field that has a value; long values are folded."""
     texts = {name.replace("_", " "): (name, format_value(value)) for name, value in fields.items()}
