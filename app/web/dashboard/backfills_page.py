@@ -12,7 +12,7 @@ from app.core.enums import COLLECTION_TASK
 from app.core.errors import BadSchedule, InvalidValue, UnknownJob
 from app.ledger import backfill
 from app.ledger.backfill import BackfillPlan, BackfillRequest
-from app.store.db import UNAVAILABLE
+from app.store.db import UNAVAILABLE, Connection
 from app.store.schedules import backfills as store
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
@@ -33,13 +33,9 @@ DEFAULT_NAME = "backfill"
 UNPROCESSABLE = 422
 
 
-async def backfills(request: Request, user: SessionUser) -> Response:
+async def backfills(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The newest backfills of the operator's jobs, and how far they are."""
-    try:
-        async with transaction(web_context(request).pool, user.org_id) as connection:
-            rows = await store.recent(connection, SHOWN + 1)
-    except UNAVAILABLE:
-        return postgres_unavailable(user)
+    rows = await store.recent(connection, SHOWN + 1)
     values: dict[str, Any] = {
         "backfills": rows[:SHOWN],
         "more": len(rows) > SHOWN,

@@ -10,18 +10,16 @@ from app.core.collection_keys import collection_name
 from app.core.errors import BadSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store.db import UNAVAILABLE
+from app.store.db import Connection
 from app.store.orgs import collection_page as store
 from app.store.orgs.collection_page import CollectionSummary
 from app.store.runs import listing
 from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats
-from app.store.tenancy import org_transaction
-from app.web.context import web_context
 from app.web.dashboard import notices
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
-from app.web.dashboard.views import html_response, postgres_unavailable
+from app.web.dashboard.views import html_response
 
 RUNS = 25
 MAX_SHOWN = 20  # collections of one organisation on its page
@@ -29,22 +27,17 @@ MAX_LISTED = 500  # collections of all organisations
 EDITS = 25
 
 
-async def collection(request: Request, user: SessionUser) -> Response:
+async def collection(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The schedules of the organisation's collections, with their last runs and edits."""
-    context, org_id = web_context(request), user.org_id
+    org_id, now = user.org_id, await heartbeats.database_now(connection)
     if org_id is None:
-        return await _all(request, user)
-    try:
-        async with org_transaction(context.pool, org_id) as connection:
-            now = await heartbeats.database_now(connection)
-            found = await store.of_org(connection, org_id, MAX_SHOWN + 1)
-            lines = found[:MAX_SHOWN]
-            share, ids = max(1, len(lines)), [line.id for line in lines]
-            last = await store.last_runs(connection, ids, max(1, RUNS // share))
-            runs = await listing.runs(connection, RunFilter(ids=last, org_id=org_id), len(last))
-            edits = await store.last_edits(connection, ids, max(1, EDITS // share))
-    except UNAVAILABLE:
-        return postgres_unavailable(user)
+        return await _all(connection, user, now)
+    found = await store.of_org(connection, org_id, MAX_SHOWN + 1)
+    lines = found[:MAX_SHOWN]
+    share, ids = max(1, len(lines)), [line.id for line in lines]
+    last = await store.last_runs(connection, ids, max(1, RUNS // share))
+    runs = await listing.runs(connection, RunFilter(ids=last, org_id=org_id), len(last))
+    edits = await store.last_edits(connection, ids, max(1, EDITS // share))
     shown = [
         {
             "line": line,
@@ -60,13 +53,8 @@ async def collection(request: Request, user: SessionUser) -> Response:
     return html_response(page("collections.html", user=user, section="collections", **values))
 
 
-async def _all(request: Request, user: SessionUser) -> Response:
-    try:
-        async with web_context(request).pool.acquire() as connection:
-            now = await heartbeats.database_now(connection)
-            listed = await store.of_all(connection, MAX_LISTED + 1)
-    except UNAVAILABLE:
-        return postgres_unavailable(user)
+async def _all(connection: Connection, user: SessionUser, now: datetime) -> Response:
+    listed = await store.of_all(connection, MAX_LISTED + 1)
     values: dict[str, Any] = {
         "listed": listed[:MAX_LISTED],
         "labels": {line["key"]: collection_name(line["key"]) for line in listed},

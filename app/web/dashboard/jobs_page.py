@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.orgs.steering import Act, WantedRun
-from app.store.db import UNAVAILABLE
+from app.store.db import Connection
 from app.store.reports import overview
 from app.store.reports.overview import ScheduleSummary
 from app.store.runs.run_rows import QueuedRun
@@ -18,20 +18,16 @@ from app.web.context import WebContext, web_context
 from app.web.dashboard import actions, notices, page_filters
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import html_response, postgres_unavailable
+from app.web.dashboard.views import html_response
 
 STATES = ("enabled", "paused", "disabled")
 ACTIONS = ("run", "pause", "resume")
 
 
-async def jobs(request: Request, user: SessionUser) -> Response:
+async def jobs(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The operator's jobs with their state, to select some of them."""
-    context, fields = web_context(request), _fields(request.query_params)
-    try:
-        async with transaction(context.pool, user.org_id) as connection:
-            lines = await overview.built_in(connection)
-    except UNAVAILABLE:
-        return postgres_unavailable(user)
+    fields = _fields(request.query_params)
+    lines = await overview.built_in(connection)
     values: dict[str, Any] = {
         "user": user,
         "section": "jobs",

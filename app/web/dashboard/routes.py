@@ -34,16 +34,16 @@ def page_routes() -> list[BaseRoute]:
     """The routes of every page and action; all but sign-in and sign-out require a session."""
     return [
         Route("/", require_session(views.home)),
-        Route("/jobs", require_operator(jobs_page.jobs)),
+        Route("/jobs", require_operator(data_page(jobs_page.jobs))),
         Route("/jobs/several", require_operator_to_act(jobs_page.several), methods=["POST"]),
         Route("/jobs/{key}", require_session(views.job)),
-        Route("/jobs/{key}/ticks/{at}", require_session(views.tick)),
-        Route("/runs", require_session(runs_page.runs)),
+        Route("/jobs/{key}/ticks/{at}", require_session(data_page(views.tick))),
+        Route("/runs", require_session(data_page(runs_page.runs))),
         Route("/ticks", require_session(data_page(ticks_page.ticks))),
         Route("/runs/{run_id:uuid}", require_session(views.run)),
         *data_routes(),
         *editing_routes(),
-        Route("/collections", require_session(collection_page.collection)),
+        Route("/collections", require_session(data_page(collection_page.collection))),
         Route("/live", require_session(events.stream)),
         Route("/alerts", require_operator(data_page(alerts_page.alerts))),
         Route(
@@ -64,7 +64,7 @@ def page_routes() -> list[BaseRoute]:
         ),
         Route("/runs/{run_id:uuid}/cancel", require_operate(run_actions.cancel), methods=["POST"]),
         Route("/runs/{run_id:uuid}/retry", require_operate(run_actions.retry), methods=["POST"]),
-        Route("/backfills", require_operator(backfills_page.backfills)),
+        Route("/backfills", require_operator(data_page(backfills_page.backfills))),
         Route(
             "/backfills/{id:uuid}/stop",
             require_operator_to_act(backfills_page.stop),

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.core.collection_keys import collection_name
 from app.core.enums import RunStatus, Trigger
-from app.core.errors import BadSchedule, UnknownJob, UnknownTick
+from app.core.errors import BadSchedule, UnknownTick
 from app.ledger import explain
 from app.runs import log
 from app.scheduling.policies import Policies
@@ -125,25 +125,18 @@ async def job(request: Request, user: SessionUser) -> Response:
     return html_response(page("job.html", **values))
 
 
-async def tick(request: Request, user: SessionUser) -> Response:
+async def tick(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The page of one tick: its outcome and how it came about. Raises HTTPException 404."""
-    context, key = web_context(request), request.path_params["key"]
-    at = page_filters.instant(request.path_params["at"])
+    key, at = request.path_params["key"], page_filters.instant(request.path_params["at"])
+    await find_schedule(connection, key, user.org_id)
     try:
-        async with transaction(context.pool, user.org_id) as connection:
-            await find_schedule(connection, key, user.org_id)
-            sentences = await explain.explain_in(connection, key, at)
-            found = await proof_rows.tick(connection, key, at)
-            labels = await job_labels.labels(connection, user, [key])
-    except UnknownJob:
-        raise HTTPException(404, "No such job.") from None
+        sentences = await explain.explain_in(connection, key, at)
     except UnknownTick as error:
         raise HTTPException(404, f"{error}.") from None
-    except UNAVAILABLE:
-        return postgres_unavailable(user)
+    found = await proof_rows.tick(connection, key, at)
     values: dict[str, Any] = {
         "key": key,
-        "labels": labels,
+        "labels": await job_labels.labels(connection, user, [key]),
         "at": at,
         "story": sentences,
         "tick": found,
