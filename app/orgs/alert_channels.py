@@ -14,10 +14,10 @@ from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 
+from app.core.alert_message import AlertMessage
 from app.core.config import Config
 from app.core.enums import AlertSeverity
 from app.core.errors import Conflict, InvalidValue
-from app.health.alerts.compose import AlertMessage
 from app.health.alerts.org_alerts import TEST_TITLE
 from app.orgs import secret_box
 from app.orgs.secret_box import SecretBox

@@ -9,9 +9,9 @@ from apprise.manager_plugins import NotificationManager
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from app.core.alert_message import AlertMessage
 from app.core.config import Config
 from app.core.enums import AlertSeverity
-from app.health.alerts.compose import AlertMessage
 from app.health.alerts.send import INCIDENT_KEYS, Notifiers
 from app.health.facts import WorkerFacts
 from app.health.keys import write_jobs, write_worker

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.core import printable
+from app.core.alert_message import AlertMessage
 from app.core.alert_routes import AlertRoute, taken
 from app.core.collection_keys import is_collection
 from app.core.durations import span
@@ -31,19 +32,6 @@ class AlertPolicy:
     remind: timedelta | None = timedelta(hours=24)
     quiet: QuietHours | None = None
     public_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AlertMessage:
-    """A message as it is sent, in plain text.
-
-    `incident`: the one problem that it is about, if it is about one.
-    """
-
-    title: str
-    body: str
-    severity: AlertSeverity = AlertSeverity.FAILURE
-    incident: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

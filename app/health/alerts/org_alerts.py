@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from app.core.alert_message import AlertMessage
 from app.core.alert_routes import AlertRoute
 from app.core.collection_keys import collection_name, is_collection, owner_id
 from app.core.enums import COLLECTION_TASK, AlertSeverity
 from app.health.alerts import compose
-from app.health.alerts.compose import AlertChannel, AlertMessage, AlertPlan, AlertPolicy
+from app.health.alerts.compose import AlertChannel, AlertPlan, AlertPolicy
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, RecordedState
 from app.health.alerts.send import INCIDENT_KEYS
 from app.store.reports.org_alerts import ChannelRoute

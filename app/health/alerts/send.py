@@ -19,11 +19,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core import alert_routes, log
+from app.core.alert_message import AlertMessage
 from app.core.alert_routes import AlertRoute, taken
 from app.core.enums import AlertSeverity
 from app.core.tasks import cancel_all
 from app.health import keys
-from app.health.alerts.compose import AlertChannel, AlertMessage
+from app.health.alerts.compose import AlertChannel
 from app.health.facts import SystemFacts
 from app.store.db import Pool
 from app.store.reports import alerts as store
@@ -241,20 +242,17 @@ def _close_alert(scheme: str, plugin: Any, message: AlertMessage) -> bool:
 
 async def _deliver_to(pool: Pool, notifiers: Notifiers, channel: str) -> None:
     for _ in range(MAX_MESSAGES):
-        message = await store.claim_next(pool, [channel])
-        if message is None:
+        claimed = await store.claim_next(pool, [channel])
+        if claimed is None:
             return
-        error = await notifiers.send(
-            channel,
-            AlertMessage(message.title, message.body, message.severity, message.incident),
-        )
+        error = await notifiers.send(channel, claimed.message)
         if error is not None:
-            await store.mark_failed(pool, message, error)
-            _log.warning("alert.not_sent", error=error, tries=message.attempts)
+            await store.mark_failed(pool, claimed, error)
+            _log.warning("alert.not_sent", error=error, tries=claimed.attempts)
             if not await notifiers.delivered_late(channel):
                 return
-        await store.mark_sent(pool, message)
-        _log.info("alert.sent", channel=channel, title=message.title)
+        await store.mark_sent(pool, claimed)
+        _log.info("alert.sent", channel=channel, title=claimed.message.title)
 
 
 async def publish_delivery_state(pool: Pool, redis: Redis, channels: Sequence[str]) -> None:

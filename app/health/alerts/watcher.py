@@ -13,12 +13,13 @@ from redis.exceptions import RedisError
 
 from app.core import log, redact
 from app.core import quiet_hours as quiet
+from app.core.alert_message import AlertMessage
 from app.core.config import Config
 from app.core.enums import AlertSeverity
 from app.core.tasks import gather_fail_fast
 from app.health import rules
 from app.health.alerts import send, watch
-from app.health.alerts.compose import AlertMessage, AlertPolicy
+from app.health.alerts.compose import AlertPolicy
 from app.health.alerts.send import Notifiers
 from app.health.alerts.watch import AlertContext
 from app.health.explain import at

@@ -1,12 +1,13 @@
 """Statements for health states, their flips, and the notifications about them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 
+from app.core.alert_message import AlertMessage
 from app.core.enums import AlertSeverity
 from app.store.db import Connection, Pool
 
@@ -130,10 +131,7 @@ class ClaimedNotification:
 
     id: int
     channel: str
-    title: str
-    body: str
-    severity: AlertSeverity
-    incident: str | None
+    message: AlertMessage
     attempts: int
 
 
@@ -170,16 +168,8 @@ async def retired(connection: Connection, keys: Sequence[str]) -> list[str]:
 
 async def record_flips(connection: Connection, flips: Sequence[HealthFlip], now: datetime) -> None:
     """Store the new states and append a flip for each."""
-    await connection.execute(
-        FLIP,
-        [row.key for row in flips],
-        [row.status for row in flips],
-        [row.reason for row in flips],
-        [row.unhealthy for row in flips],
-        [row.since for row in flips],
-        [row.detail for row in flips],
-        now,
-    )
+    columns = zip(*map(astuple, flips), strict=True)
+    await connection.execute(FLIP, *map(list, columns), now)
 
 
 async def mark_notified(
@@ -191,21 +181,8 @@ async def mark_notified(
     await connection.execute(MARK_NOTIFIED, *(list(keys) for keys in notified), now)
 
 
-class Message(Protocol):
-    """What is sent: plain text, its severity, and the incident that it is about."""
-
-    @property
-    def title(self) -> str: ...
-    @property
-    def body(self) -> str: ...
-    @property
-    def severity(self) -> AlertSeverity: ...
-    @property
-    def incident(self) -> str | None: ...
-
-
 async def enqueue(
-    connection: Pool | Connection, channels: Sequence[str], message: Message, now: datetime
+    connection: Pool | Connection, channels: Sequence[str], message: AlertMessage, now: datetime
 ) -> None:
     """Insert a notification for each channel."""
     texts = (message.title, message.body, message.severity.value, message.incident)
@@ -218,16 +195,17 @@ async def claim_next(pool: Pool, channels: Sequence[str]) -> ClaimedNotification
     if row is None:
         return None
     id_, to, title, body, severity, incident, attempts = row
-    return ClaimedNotification(id_, to, title, body, AlertSeverity(severity), incident, attempts)
+    message = AlertMessage(title, body, AlertSeverity(severity), incident)
+    return ClaimedNotification(id_, to, message, attempts)
 
 
-async def mark_sent(pool: Pool, message: ClaimedNotification) -> None:
-    await pool.execute("UPDATE notifications SET sent_at = now() WHERE id = $1", message.id)
+async def mark_sent(pool: Pool, claimed: ClaimedNotification) -> None:
+    await pool.execute("UPDATE notifications SET sent_at = now() WHERE id = $1", claimed.id)
 
 
-async def mark_failed(pool: Pool, message: ClaimedNotification, error: str) -> None:
+async def mark_failed(pool: Pool, claimed: ClaimedNotification, error: str) -> None:
     """Record a failed attempt and schedule the next one."""
-    await pool.execute(FAILED, message.id, error)
+    await pool.execute(FAILED, claimed.id, error)
 
 
 async def pending(pool: Pool, channels: Sequence[str]) -> PendingNotifications:

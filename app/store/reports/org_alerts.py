@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.core.alert_message import AlertMessage
 from app.core.enums import AlertSeverity
 from app.store.db import Connection, Pool
-from app.store.reports.alerts import LEASE, Message
+from app.store.reports.alerts import LEASE
 
 # The states are those of COUNTED in `health`. Also of collections that were unhealthy, for which a
 # recovery may be due.
@@ -154,7 +155,7 @@ async def channels(connection: Connection, org_ids: Collection[UUID]) -> list[Ch
 
 
 async def enqueue(
-    connection: Connection, channel: tuple[UUID, UUID, str], message: Message, now: datetime
+    connection: Connection, channel: tuple[UUID, UUID, str], message: AlertMessage, now: datetime
 ) -> None:
     """Insert a message to a channel (id, organisation, service)."""
     texts = (message.title, message.body, message.severity.value, message.incident)
