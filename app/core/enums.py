@@ -36,14 +36,7 @@ SKIP_REASONS = frozenset(
         TickReason.EXCLUDED,
     }
 )
-MISS_REASONS = frozenset(
-    {
-        TickReason.SCHEDULER_DOWN,
-        TickReason.LATE,
-        TickReason.CLOCK_JUMP,
-        TickReason.UNREADABLE,
-    }
-)
+MISS_REASONS = frozenset(TickReason) - SKIP_REASONS
 
 
 class VersionReason(StrEnum):
@@ -168,9 +161,8 @@ class FailureKind(StrEnum):
 class Market(StrEnum):
     """Football markets that every odds site has."""
 
-    __hash__ = (
-        str.__hash__
-    )  # Enum's own is in Python, and parsing one listing calls it 200,000 times
+    # Enum's own is in Python, and parsing one listing calls it 200,000 times.
+    __hash__ = str.__hash__
 
     MATCH_RESULT = "1x2"
     OVER_UNDER = "over_under"

@@ -10,7 +10,7 @@ from app.ledger.stored_schedules import read_policies, read_schedule
 from app.store.db import Connection, Pool
 from app.store.reports import proof as store
 from app.store.reports.proof import PastVersion, TickDetail
-from app.store.runs import run_rows
+from app.store.runs import listing, run_rows
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 
@@ -184,7 +184,7 @@ async def _run(connection: Connection, tick: TickDetail) -> list[str]:
     if run is None:
         return [f"It created run {tick.run_id}, which has been pruned since."]
     sentences = [f"It created run {tick.run_id}, queued at {_at(run['created_at'])}."]
-    for event in await store.events(connection, tick.run_id):
+    for event in await listing.events(connection, tick.run_id):
         worker = f" on {event['worker']}" if event["worker"] else ""
         detail = f": {event['detail']}" if event["detail"] else ""
         sentences.append(

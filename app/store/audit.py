@@ -1,7 +1,7 @@
 """Entries of the audit log: what people did, to what, and why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from app.store.db import Connection, Pool
 # In the transaction of the act itself: neither exists without the other.
 RECORD = """
 INSERT INTO audit_log (at, by, action, job, execution_id, reason, detail, org_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, $8)
 """
 
 
@@ -32,19 +32,4 @@ class AuditEntry:
 
 async def record(connection: Pool | Connection, entries: Sequence[AuditEntry]) -> None:
     """Append the entries."""
-    await connection.executemany(
-        RECORD,
-        [
-            (
-                entry.at,
-                entry.by,
-                entry.action.value,
-                entry.job,
-                entry.execution_id,
-                entry.reason or None,
-                entry.detail,
-                entry.org_id,
-            )
-            for entry in entries
-        ],
-    )
+    await connection.executemany(RECORD, [astuple(entry) for entry in entries])

@@ -276,8 +276,7 @@ async def prune(pool: Pool, now: datetime, days: float, batch: int = _BATCH) -> 
 async def count_old(pool: Pool, now: datetime, days: float) -> int:
     """Count the pages older than `days`."""
     before = now - timedelta(days=days)
-    found: int = await pool.fetchval("SELECT count(*) FROM raw_pages WHERE fetched_at < $1", before)
-    return found
+    return await pool.fetchval("SELECT count(*) FROM raw_pages WHERE fetched_at < $1", before)
 
 
 async def _delete_batches(pool: Pool, statement: str, before: datetime, batch: int) -> int:

@@ -216,8 +216,7 @@ async def existing_partitions(pool: Pool | Connection, table: PartitionedTable) 
 
 async def end_of_before(pool: Pool, table: PartitionedTable) -> datetime | None:
     """Return the end of the partition `<name>_before`; None if there is none."""
-    end: datetime | None = await pool.fetchval(_END_OF_BEFORE, table.name)
-    return end
+    return await pool.fetchval(_END_OF_BEFORE, table.name)
 
 
 def start_of(table: PartitionedTable, name: str) -> datetime | None:

@@ -55,5 +55,4 @@ async def text_of(
     connection: Connection | Pool, org_id: UUID, name: str, revision: int
 ) -> str | None:
     """Return the text of a revision; None if it is not kept."""
-    text: str | None = await connection.fetchval(TEXT, org_id, name, revision)
-    return text
+    return await connection.fetchval(TEXT, org_id, name, revision)

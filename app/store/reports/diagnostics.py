@@ -53,8 +53,7 @@ async def server_facts(pool: Pool) -> dict[str, Any]:
 
 async def count_stuck_runs(pool: Pool) -> int:
     """Count the runs whose lease expired more than a minute ago and that were not requeued."""
-    count: int = await pool.fetchval(STUCK)
-    return count
+    return await pool.fetchval(STUCK)
 
 
 async def recent_gaps(pool: Pool) -> list[str]:

@@ -29,8 +29,7 @@ async def stamps(pool: Pool) -> dict[str, str]:
 
 async def last_event(pool: Pool) -> int:
     """Return the id of the newest event of a run; 0 if there is none."""
-    event: int = await pool.fetchval(LAST_EVENT)
-    return event
+    return await pool.fetchval(LAST_EVENT)
 
 
 async def moved_since(pool: Pool, event: int, worker: str) -> list[str]:

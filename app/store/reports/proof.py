@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -210,10 +210,9 @@ async def versions(connection: Connection) -> dict[int, list[VersionRow]]:
 
 async def pruned_through(connection: Connection, schedule_id: int) -> datetime | None:
     """Return the instant up to which ticks are kept as numbers only; None if all rows are kept."""
-    at: datetime | None = await connection.fetchval(
+    return await connection.fetchval(
         "SELECT max(pruned_through) FROM schedule_versions WHERE schedule_id = $1", schedule_id
     )
-    return at
 
 
 async def recorded_ticks(
@@ -237,8 +236,7 @@ async def count_inconsistent(
 
     Only those after `after`, unless it is None.
     """
-    count: int = await connection.fetchval(INCONSISTENT, schedule_id, after)
-    return count
+    return await connection.fetchval(INCONSISTENT, schedule_id, after)
 
 
 async def mark_proven(pool: Pool, proven: Sequence[ProvenTicks]) -> None:
@@ -246,17 +244,7 @@ async def mark_proven(pool: Pool, proven: Sequence[ProvenTicks]) -> None:
     if not proven:
         return
     with suppress(ReadOnlySQLTransactionError):
-        rows = [
-            (
-                one.schedule_id,
-                one.version,
-                one.pruned_through,
-                one.through,
-                one.expected,
-                one.counts,
-            )
-            for one in proven
-        ]
+        rows = map(astuple, proven)
         await pool.execute(MARK_PROVEN, *map(list, zip(*rows, strict=True)))
 
 
@@ -302,13 +290,3 @@ async def disabled_before(
     """Return when and by whom the schedule was disabled last before `at`, if that is recorded."""
     row = await connection.fetchrow(DISABLED, schedule_id, at)
     return None if row is None else (row[0], row[1])
-
-
-async def events(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:
-    """Return the events of a run, in order."""
-    rows = await connection.fetch(
-        "SELECT at, event, attempt, worker, detail FROM run_events"
-        " WHERE execution_id = $1 ORDER BY id",
-        run_id,
-    )
-    return [dict(row) for row in rows]

@@ -251,14 +251,12 @@ async def delete_batch(pool: Pool, kind: RetentionRule, before: datetime, batch:
 
 async def count(pool: Pool, kind: RetentionRule, before: datetime) -> int:
     """Count the rows older than `before`."""
-    found: int = await pool.fetchval(kind.count, before)
-    return found
+    return await pool.fetchval(kind.count, before)
 
 
 async def count_ticks(pool: Pool, before: datetime) -> int:
     """Count the ticks older than `before`; a gap counts only if all of it is older."""
-    found: int = await pool.fetchval(COUNT_TICKS, before)
-    return found
+    return await pool.fetchval(COUNT_TICKS, before)
 
 
 async def with_old_ticks(pool: Pool, before: datetime) -> list[int]:
@@ -278,10 +276,7 @@ async def prune_boundary(
     )
     if frontier is None:
         return None
-    at: datetime | None = await connection.fetchval(
-        BOUNDARY, schedule_id, min(before, frontier), batch
-    )
-    return at
+    return await connection.fetchval(BOUNDARY, schedule_id, min(before, frontier), batch)
 
 
 async def prunable_spans(
@@ -296,10 +291,7 @@ async def prunable_spans(
 
 async def count_recorded(connection: Connection, schedule_id: int, span: PrunableSpan) -> int:
     """Count the recorded ticks of a span, whose schedule cannot be read any more."""
-    count: int = await connection.fetchval(
-        RECORDED, schedule_id, span.version, span.since, span.until
-    )
-    return count
+    return await connection.fetchval(RECORDED, schedule_id, span.version, span.since, span.until)
 
 
 async def prune_ticks(

@@ -15,8 +15,7 @@ async def start_interval(pool: Pool, worker: str, now: datetime, *, jumped: bool
 
     `jumped`: the clock jumped forward right before it.
     """
-    interval_id: int = await pool.fetchval(INSERT_INTERVAL, worker, now, jumped)
-    return interval_id
+    return await pool.fetchval(INSERT_INTERVAL, worker, now, jumped)
 
 
 async def extend_interval(pool: Pool, beat: int, now: datetime) -> bool:
@@ -29,5 +28,4 @@ async def extend_interval(pool: Pool, beat: int, now: datetime) -> bool:
 
 async def database_now(pool: Pool | Connection) -> datetime:
     """Return the time of the database's clock, which is authoritative for all workers."""
-    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
-    return now
+    return await pool.fetchval("SELECT clock_timestamp()")
