@@ -10,7 +10,6 @@ from app.context import WorkerContext
 from app.core import log
 from app.core.errors import BadConfig
 from app.core.tasks import cancel_all, first_ended
-from app.health.alerts.compose import AlertMessage
 from app.health.alerts.org_alerts import TEST_TITLE
 from app.health.alerts.send import Notifiers
 from app.orgs import alert_channels
@@ -62,23 +61,22 @@ class OrgAlertSender:
         return started
 
 
-async def _send(context: WorkerContext, message: ClaimedOrgMessage) -> None:
+async def _send(context: WorkerContext, claimed: ClaimedOrgMessage) -> None:
     try:
-        error = await _attempt(context, message)
+        error = await _attempt(context, claimed)
         if error is None:
-            await store.mark_sent(context.pool, message.id)
+            await store.mark_sent(context.pool, claimed.id)
         else:
-            last = message.title == TEST_TITLE
-            await store.mark_failed(context.pool, message.id, error, give_up=last)
+            last = claimed.message.title == TEST_TITLE
+            await store.mark_failed(context.pool, claimed.id, error, give_up=last)
     except (asyncpg.PostgresError, *UNAVAILABLE) as failed:  # its lease ends, and it is tried again
-        _log.warning("alert.not_recorded", message=message.id, error=repr(failed))
+        _log.warning("alert.not_recorded", message=claimed.id, error=repr(failed))
 
 
-async def _attempt(context: WorkerContext, message: ClaimedOrgMessage) -> str | None:
+async def _attempt(context: WorkerContext, claimed: ClaimedOrgMessage) -> str | None:
     """Send it; returns the error, or None if it was delivered."""
     try:
-        url = alert_channels.open_url(context.config, message)
+        url = alert_channels.open_url(context.config, claimed)
     except BadConfig as error:
         return str(error)
-    text = AlertMessage(message.title, message.body, message.severity, message.incident)
-    return await Notifiers({message.service: url}, {}).send(message.service, text)
+    return await Notifiers({claimed.service: url}, {}).send(claimed.service, claimed.message)

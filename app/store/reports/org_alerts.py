@@ -128,10 +128,7 @@ class ClaimedOrgMessage:
     org_id: UUID
     service: str
     secret: bytes
-    title: str
-    body: str
-    severity: AlertSeverity
-    incident: str | None
+    message: AlertMessage
     attempts: int
 
 
@@ -172,9 +169,9 @@ async def claim_next(pool: Pool) -> ClaimedOrgMessage | None:
     row = await pool.fetchrow(CLAIM, LEASE)
     if row is None:
         return None
-    fields: list[Any] = [*row]
-    fields[7] = AlertSeverity(row["severity"])
-    return ClaimedOrgMessage(*fields)
+    *address, title, body, severity, incident, attempts = row
+    message = AlertMessage(title, body, AlertSeverity(severity), incident)
+    return ClaimedOrgMessage(*address, message, attempts)
 
 
 async def mark_sent(pool: Pool, message_id: int) -> None:
