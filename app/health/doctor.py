@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
@@ -51,15 +51,6 @@ class DiagnosticTargets:
     recipe_faults: Sequence[str] = ()
 
 
-class DiskUsage(Protocol):
-    """What `shutil.disk_usage` returns, in bytes."""
-
-    @property
-    def total(self) -> int: ...
-    @property
-    def free(self) -> int: ...
-
-
 Check = Callable[[DiagnosticTargets], Awaitable[Sequence[Finding]]]
 
 
@@ -82,7 +73,8 @@ async def run_checks(targets: DiagnosticTargets) -> list[Finding]:
             message = f"the check failed: {type(error).__name__}: {error}"
             found.append(fault(what, message, _CHECK_FAILED[what]))
     folder = targets.config.data_dir
-    return [*found, disk(shutil.disk_usage(folder if folder.exists() else Path()))]
+    total, _, free = shutil.disk_usage(folder if folder.exists() else Path())
+    return [*found, disk(total, free)]
 
 
 _NO_EVICTION = "set maxmemory-policy to noeviction"
@@ -196,7 +188,7 @@ async def _postgres(targets: DiagnosticTargets) -> list[Finding]:
         *server(facts),
         *connections(facts),
         clock("this machine's clock", datetime.now(UTC) - facts["now"]),
-        *await _redis_clock(targets),
+        *await _redis_clock(targets, facts),
     ]
 
 
@@ -230,12 +222,11 @@ def connections(facts: Mapping[str, Any]) -> list[Finding]:
     return found
 
 
-async def _redis_clock(targets: DiagnosticTargets) -> list[Finding]:
+async def _redis_clock(targets: DiagnosticTargets, facts: Mapping[str, Any]) -> list[Finding]:
     try:
         redis_now = await server_time(targets.redis)
     except (RedisError, OSError):  # reported by its own check
         return []
-    facts = await diagnostics.server_facts(_pool(targets))
     return [clock("Redis' clock", redis_now - facts["now"])]
 
 
@@ -309,10 +300,10 @@ async def _undeclared(targets: DiagnosticTargets) -> list[Finding]:
     return [warning("schedule", f"{key} is no longer declared", f"{fix} {key}") for key in gone]
 
 
-def disk(usage: DiskUsage) -> Finding:
+def disk(total: int, free: int) -> Finding:
     """Judge how much of the disk with the data directory is free."""
-    message = f"{usage.free / 1e9:.1f} GB free"
-    if usage.free < usage.total * MIN_FREE_DISK:
+    message = f"{free / 1e9:.1f} GB free"
+    if free < total * MIN_FREE_DISK:
         fix = "free some space, or shorten retention: rollcall prune --dry-run"
         return warning("disk", message, fix)
     return ok("disk", message)

@@ -30,10 +30,6 @@ def error(facts: JobFacts) -> str | None:
     return facts.last_error and facts.last_error[:MAX_ERROR_LENGTH]
 
 
-def _never_ran(_: JobFacts) -> str:
-    return "it has not run yet"
-
-
 def _overdue(facts: JobFacts) -> str:
     last = "it has never run" if facts.last_run is None else f"it last ran at {at(facts.last_run)}"
     expected = expected_by(facts)
@@ -80,14 +76,6 @@ def _stale(facts: JobFacts) -> str:
     return f"it has stored nothing new since {at(facts.last_new or facts.registered_at)}"
 
 
-def _drift(_: JobFacts) -> str:
-    return "the shape of its data has changed"
-
-
-def _disabled(_: JobFacts) -> str:
-    return "it is disabled in the settings"
-
-
 def _paused(facts: JobFacts) -> str:
     note = f": {facts.paused_note}" if facts.paused_note else ""
     return f"it is paused by {facts.paused_by or 'unknown'}{note}"
@@ -98,13 +86,6 @@ def _unreadable(facts: JobFacts) -> str:
     return f"its schedule cannot be read, and its ticks are held until it is edited: {fault}"
 
 
-def _orphaned(_: JobFacts) -> str:
-    return (
-        "no live worker knows it: retire it if it was removed, or see `doctor` for a file that"
-        " cannot be loaded"
-    )
-
-
 def _unknown(facts: JobFacts) -> str:
     if facts.history and not facts.history[0]:
         return "the network of the workers is down, so its state is unknown"
@@ -112,16 +93,19 @@ def _unknown(facts: JobFacts) -> str:
 
 
 _SENTENCES: dict[HealthReason, Callable[[JobFacts], str]] = {
-    HealthReason.NEVER_RAN: _never_ran,
+    HealthReason.NEVER_RAN: lambda _: "it has not run yet",
     HealthReason.OVERDUE: _overdue,
     HealthReason.FAILING: _failing,
     HealthReason.SKIP_STREAK: _skipping,
     HealthReason.LATE: _late,
     HealthReason.STALE_DATA: _stale,
-    HealthReason.DRIFT: _drift,
-    HealthReason.DISABLED: _disabled,
+    HealthReason.DRIFT: lambda _: "the shape of its data has changed",
+    HealthReason.DISABLED: lambda _: "it is disabled in the settings",
     HealthReason.PAUSED: _paused,
     HealthReason.UNREADABLE: _unreadable,
-    HealthReason.ORPHANED: _orphaned,
+    HealthReason.ORPHANED: lambda _: (
+        "no live worker knows it: retire it if it was removed, or see `doctor` for a file that"
+        " cannot be loaded"
+    ),
     HealthReason.UNKNOWN: _unknown,
 }

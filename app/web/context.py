@@ -161,6 +161,12 @@ class WebContext:
         """Drop the cached lookup of a token."""
         self._trusted.pop(token_id, None)
 
+    async def is_stopping_within(self, seconds: float) -> bool:
+        """Wait for so long, or until the process stops; returns whether it does."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+        return self.stopping.is_set()
+
     @property
     def steering(self) -> Steering:
         """What acts on jobs and runs."""

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -29,12 +28,6 @@ INSERT INTO runs (execution_id, job, trigger, status, queued_at, created_at, lea
                   attempt, losses, max_attempts, timeout_seconds, lease_epoch)
 VALUES ($1, 'scrape', 'manual', $2, $3, $3, $4, 1, 0, 3, 240, 0)
 """
-
-
-@dataclass
-class Usage:
-    total: int
-    free: int
 
 
 @pytest.fixture
@@ -184,7 +177,7 @@ async def test_the_clocks_of_this_machine_and_of_redis_are_compared(
 
 @pytest.mark.parametrize(("free", "expected"), [(11, Level.OK), (9, Level.WARNING)])
 def test_a_disk_with_less_than_a_tenth_free_is_a_warning(free: int, expected: Level) -> None:
-    assert doctor.disk(Usage(100, free)).level is expected
+    assert doctor.disk(100, free).level is expected
 
 
 async def test_ticks_that_nobody_decides_are_a_fault_unless_their_schedule_cannot_be_read(

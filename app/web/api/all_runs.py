@@ -136,7 +136,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         cancel_any_run,
         AnyRunWithSources,
         body=ReasonRequest,
-        optional=True,
     ),
     Endpoint(
         "POST",
@@ -146,7 +145,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         QueuedRunBody,
         status=202,
         body=ReasonRequest,
-        optional=True,
     ),
     Endpoint("GET", "/operator/workers", Scope.READ, list_workers, Workers),
 )

@@ -107,6 +107,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         stop_backfill,
         BackfillBody,
         body=ReasonRequest,
-        optional=True,
     ),
 )

@@ -44,7 +44,7 @@ async def list_changes(request: ApiRequest) -> ApiResponse:
         with _counted(request):
             deadline = asyncio.get_running_loop().time() + query.wait
             while not found and asyncio.get_running_loop().time() < deadline:
-                if await _stopping(request):
+                if await request.context.is_stopping_within(POLL_SECONDS):
                     break
                 found = await reader.read()
         await auth.revalidate(request)
@@ -110,7 +110,7 @@ async def _events(request: ApiRequest, reader: _Reader) -> AsyncGenerator[bytes]
             if poll % KEEP_ALIVE_POLLS == 0:
                 # A client that reconnects goes on here, also if no change was for it.
                 yield f": keep-alive\nid: {reader.place}\n\n".encode()
-            if len(found) < reader.limit and await _stopping(request):
+            if len(found) < reader.limit and await request.context.is_stopping_within(POLL_SECONDS):
                 return
             try:
                 found = await reader.read()
@@ -122,12 +122,6 @@ async def _events(request: ApiRequest, reader: _Reader) -> AsyncGenerator[bytes]
 
 def _event(one: Change) -> bytes:
     return f"id: {one.place}\nevent: {one.kind}\ndata: {_body(one).model_dump_json()}\n\n".encode()
-
-
-async def _stopping(request: ApiRequest) -> bool:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(request.context.stopping.wait(), POLL_SECONDS)
-    return request.context.stopping.is_set()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from app.core.enums import Scope
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.schemas.base import EmptyRequest
+from app.web.api.schemas.base import OptionalRequest
 
 Handler = Callable[[ApiRequest], Awaitable[ApiResponse]]
 
@@ -21,7 +21,6 @@ class Endpoint:
     `once`: a POST may have an idempotency key; not one that changes nothing. `secret`: its answer
     has a secret.
     `data`: for tokens of the operator, and of an organisation that may read its odds and news.
-    `optional`: the body may be omitted, as an EmptyRequest always.
     `etag`: the response has an ETag. `if_match`: If-Match is accepted.
     `errors`: error statuses in addition to those that follow from the other fields.
     `seconds`: the time limit of a request; of a stream, until it begins.
@@ -35,7 +34,6 @@ class Endpoint:
     response: type[BaseModel] | None = None
     status: int = 200
     body: type[BaseModel] | None = None
-    optional: bool = False
     query: type[BaseModel] | None = None
     etag: bool = False
     if_match: bool = False
@@ -59,7 +57,7 @@ class Endpoint:
     @property
     def needs_body(self) -> bool:
         """Whether a request without a body is refused."""
-        return not self.optional and self.body is not None and self.body is not EmptyRequest
+        return self.body is not None and not issubclass(self.body, OptionalRequest)
 
     @property
     def name(self) -> str:

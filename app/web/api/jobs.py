@@ -118,7 +118,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         resume_job,
         JobBody,
         body=ReasonRequest,
-        optional=True,
     ),
     Endpoint(
         "POST",
@@ -128,7 +127,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         QueuedRunBody,
         status=202,
         body=JobRun,
-        optional=True,
         seconds=30,
     ),
 )

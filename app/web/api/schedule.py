@@ -200,7 +200,6 @@ def _pause(path: str) -> tuple[Endpoint, ...]:
             resume_schedule,
             PauseBody,
             body=ResumeRequest,
-            optional=True,
             etag=True,
             if_match=True,
             errors=(404,),

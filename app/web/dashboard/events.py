@@ -53,7 +53,7 @@ async def _events(
                 yield ": keep-alive\n\n"  # a write detects a closed connection
             if poll % POLLS_PER_SESSION_CHECK == 0 and await current_user(request) is None:
                 return
-            if await _is_ending(context):
+            if await context.is_stopping_within(POLL_SECONDS):
                 return
 
 
@@ -66,12 +66,6 @@ async def _state(context: WebContext, org_id: UUID | None) -> str:
             return await overview.org_change_marker(connection, org_id)
     except UNAVAILABLE:
         return ""
-
-
-async def _is_ending(context: WebContext) -> bool:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(context.stopping.wait(), POLL_SECONDS)
-    return context.stopping.is_set()
 
 
 @contextlib.contextmanager

@@ -48,18 +48,6 @@ class SchedulerHealth(msgspec.Struct, frozen=True):
     reason: OverallReason | Unset = UNSET
 
 
-class CollectionCounts(msgspec.Struct, frozen=True):
-    """Numbers of collections by status, counted at `as_of`."""
-
-    as_of: datetime
-    healthy: int
-    unhealthy: int
-    not_started: int
-    paused: int
-    overdue: int
-    failing: int
-
-
 class AlertDelivery(msgspec.Struct, frozen=True):
     """Failing alert delivery: pending messages, since when it has failed, and the last error."""
 
@@ -80,7 +68,7 @@ class HealthSummary(msgspec.Struct, frozen=True):
     workers: int
     jobs: dict[JobStatus, int]
     reason: OverallReason | Unset = UNSET
-    collections: CollectionCounts | Unset = UNSET
+    collections: CollectionFacts | Unset = UNSET
     unaccounted: int | Unset = UNSET
     faulty_jobs: int | Unset = UNSET
     alerts: AlertDelivery | Unset = UNSET
@@ -218,12 +206,10 @@ def job_details(facts: JobFacts, health: HealthStatus, reason: OverallReason | N
     return msgspec.json.encode(body)
 
 
-def _collections(facts: CollectionFacts | None) -> CollectionCounts | Unset:
+def _collections(facts: CollectionFacts | None) -> CollectionFacts | Unset:
     if facts is None or not any((facts.healthy, facts.unhealthy, facts.not_started, facts.paused)):
         return UNSET
-    return CollectionCounts(
-        **{name: getattr(facts, name) for name in CollectionCounts.__struct_fields__}
-    )
+    return facts
 
 
 def _alerting(system: SystemFacts) -> AlertDelivery | Unset:

@@ -104,7 +104,11 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class EmptyRequest(RequestModel):
+class OptionalRequest(RequestModel):
+    """Base of the models of bodies that may be omitted."""
+
+
+class EmptyRequest(OptionalRequest):
     """An empty body or query."""
 
 

@@ -12,6 +12,7 @@ from app.web.api.schemas.base import (
     Instant,
     Name,
     Note,
+    OptionalRequest,
     PageQuery,
     RequestModel,
     ResponseModel,
@@ -64,7 +65,7 @@ class JobPause(RequestModel):
     until: BodyInstant | None = None
 
 
-class JobRun(RequestModel):
+class JobRun(OptionalRequest):
     """A run by hand. `params`: as the job declares them; `at`: when it starts, now by default."""
 
     params: dict[str, Any] = Field(default_factory=dict)
@@ -72,7 +73,7 @@ class JobRun(RequestModel):
     reason: Reason | None = None
 
 
-class ReasonRequest(RequestModel):
+class ReasonRequest(OptionalRequest):
     """Why; optional."""
 
     reason: Reason | None = None

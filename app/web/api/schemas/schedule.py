@@ -6,7 +6,15 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from app.core.enums import Coalesce, Overlap, RunStatus
-from app.web.api.schemas.base import Expression, Note, RequestModel, ResponseModel, Zone, omitted
+from app.web.api.schemas.base import (
+    Expression,
+    Note,
+    OptionalRequest,
+    RequestModel,
+    ResponseModel,
+    Zone,
+    omitted,
+)
 
 PolicySeconds = Annotated[float, Field(ge=0, le=604_800)]
 ExcludeRule = Annotated[str, Field(min_length=1, max_length=100)]
@@ -81,7 +89,7 @@ class PauseRequest(RequestModel):
     note: Note
 
 
-class ResumeRequest(RequestModel):
+class ResumeRequest(OptionalRequest):
     """Why the schedule is resumed; optional."""
 
     note: Note | None = None
