@@ -6,6 +6,7 @@ The class is called Config because arq uses the name Settings.
 import difflib
 import os
 import re
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -147,46 +148,28 @@ def _check_http(value: str) -> None:
         raise ValueError("must name a host and no invalid port, such as https://example.org:8443")
 
 
-def _in_header(value: str) -> str:
+def _check_header(value: str) -> None:
     if not (value.isascii() and value.isprintable()):
         raise ValueError("must be ASCII characters only: it is sent in a header")
-    return value
 
 
-def _secret_in_header(value: SecretStr) -> SecretStr:
-    _in_header(value.get_secret_value())
-    return value
-
-
-def _alert_urls(value: SecretStr) -> SecretStr:
-    for address in value.get_secret_value().split():
+def _check_alert_urls(value: str) -> None:
+    for address in value.split():
         if "://" not in address:
             raise ValueError("must be URLs such as json://host/path, separated by spaces")
-    return value
 
 
-def _alert_routes(value: SecretStr) -> SecretStr:
-    alert_routes.parse(value.get_secret_value())
-    return value
-
-
-def _pings(value: SecretStr) -> SecretStr:
-    pairs = _ping_pairs(value.get_secret_value())
+def _check_pings(value: str) -> None:
+    pairs = _ping_pairs(value)
     for name, address in pairs:
         if not name or not address:
             raise ValueError("must be job=https://…, separated by commas or spaces")
         _check_http(address)
     _check_once([name for name, _ in pairs])
-    return value
 
 
 def _keys(value: SecretStr) -> SecretStr:
     secret_keys(value)
-    return value
-
-
-def _ping(value: SecretStr) -> SecretStr:
-    _check_http(value.get_secret_value())
     return value
 
 
@@ -214,12 +197,6 @@ def _secret_parts(address: str) -> list[str]:
     tokens = re.split(r"[/@:]", f"{parts.netloc}/{parts.path}")
     passwords = [*passwords, *map(unquote, passwords)]
     return [*passwords, *(token for token in tokens if _TOKEN.fullmatch(token))]
-
-
-def _quiet(value: str) -> str:
-    if value:
-        quiet_hours.parse(value)
-    return value
 
 
 def _numbers_by_name(value: object) -> object:
@@ -266,6 +243,18 @@ def _default_proxies() -> tuple[str, ...]:
     return ("*",) if "DYNO" in os.environ else ()  # noqa: TID251 - the one module that reads it
 
 
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """A text or a secret of which `check` raises ValueError if it is not valid."""
+
+    def validate(value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text:
+            check(text)
+        return value
+
+    return AfterValidator(validate)
+
+
 Directory = Annotated[Path, AfterValidator(_directory)]
 Url = Annotated[str, AfterValidator(base_url)]
 _TOKEN = re.compile(r"(?=.*\d)[\w-]{12,}")
@@ -278,6 +267,7 @@ FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_numbers_
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Days = Annotated[int, Field(ge=0, le=36_500)]  # 0 keeps for ever
 Rules = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+AlertRoutes = Annotated[SecretStr, _checked(alert_routes.parse)]
 CronText = Annotated[str, Field(max_length=500)]
 ZoneName = Annotated[str, Field(max_length=64)]
 UpToAWeek = Annotated[float, Field(ge=0, le=604_800)]  # seconds
@@ -356,7 +346,7 @@ class Config(BaseSettings):
     tracked_entities: Entities = ()
     asknews_url: Url = "https://api.asknews.app/v1"
     asknews_token_url: Url = "https://auth.asknews.app/oauth2/token"  # noqa: S105 - no secret
-    asknews_api_key: Annotated[SecretStr, AfterValidator(_secret_in_header)] | None = None
+    asknews_api_key: Annotated[SecretStr, _checked(_check_header)] | None = None
     asknews_client_id: str | None = None
     asknews_client_secret: SecretStr | None = None
     asknews_page_size: Annotated[int, Field(ge=1, le=101)] = 100
@@ -365,7 +355,7 @@ class Config(BaseSettings):
     asknews_historical: bool = False
     asknews_podcasts: bool = False
     asknews_overlap_minutes: Annotated[float, Field(ge=0, le=2_880)] = 30
-    contact: Annotated[str, Field(max_length=200), AfterValidator(_in_header)] = ""
+    contact: Annotated[str, Field(max_length=200), _checked(_check_header)] = ""
     guard_allow: Annotated[Names, AfterValidator(_exceptions)] = ()
     # Absolute, because a job may change the working directory.
     sources_dir: Annotated[Directory, AfterValidator(Path.absolute)] | None = None
@@ -400,15 +390,15 @@ class Config(BaseSettings):
     health_skips: Annotated[int, Field(ge=1, le=100)] = 3
     monthly_requests: MonthlyRequests = {}
     fresh_minutes: FreshMinutes = {}
-    alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] | None = None
-    alert_routes: Annotated[SecretStr, AfterValidator(_alert_routes)] | None = None
+    alert_urls: Annotated[SecretStr, _checked(_check_alert_urls)] | None = None
+    alert_routes: AlertRoutes | None = None
     alert_group_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     alert_remind_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
-    alert_quiet_hours: Annotated[str, AfterValidator(_quiet)] = ""
+    alert_quiet_hours: Annotated[str, _checked(quiet_hours.parse)] = ""
     public_url: Url | None = None
-    metrics_token: Annotated[SecretStr, AfterValidator(_secret_in_header)] | None = None
-    ping_urls: Annotated[SecretStr, AfterValidator(_pings)] | None = None
-    ping_scheduler_url: Annotated[SecretStr, AfterValidator(_ping)] | None = None
+    metrics_token: Annotated[SecretStr, _checked(_check_header)] | None = None
+    ping_urls: Annotated[SecretStr, _checked(_check_pings)] | None = None
+    ping_scheduler_url: Annotated[SecretStr, _checked(_check_http)] | None = None
     session_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
     trusted_proxies: Annotated[Names, AfterValidator(_proxies)] = Field(
         default_factory=_default_proxies

@@ -101,11 +101,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint("GET", BACKFILL, Scope.READ, read_backfill, BackfillBody),
     Endpoint(
-        "POST",
-        f"{BACKFILL}/stop",
-        Scope.OPERATE,
-        stop_backfill,
-        BackfillBody,
-        body=ReasonRequest,
+        "POST", f"{BACKFILL}/stop", Scope.OPERATE, stop_backfill, BackfillBody, body=ReasonRequest
     ),
 )

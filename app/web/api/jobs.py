@@ -111,14 +111,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", JOBS, Scope.READ, list_jobs, JobList, query=JobsQuery),
     Endpoint("GET", JOB, Scope.READ, read_job, JobBody),
     Endpoint("POST", f"{JOB}/pause", Scope.OPERATE, pause_job, JobBody, body=JobPause),
-    Endpoint(
-        "POST",
-        f"{JOB}/resume",
-        Scope.OPERATE,
-        resume_job,
-        JobBody,
-        body=ReasonRequest,
-    ),
+    Endpoint("POST", f"{JOB}/resume", Scope.OPERATE, resume_job, JobBody, body=ReasonRequest),
     Endpoint(
         "POST",
         f"{JOB}/run",
