@@ -26,7 +26,7 @@ async def open_recipe_source(
 ) -> RecipeSource:
     """The source of a recipe, with its cursors, and its fetcher opened.
 
-    An organisation's recipe is limited to `STRANGERS`, whatever its own limits are.
+    An organisation's recipe is limited to ORG_MAX_LIMITS, whatever its own limits are.
     """
     source = RecipeSource(recipe, owner="" if org_id is None else org_id.hex)
     if recipe.incremental:

@@ -2,9 +2,9 @@
 
 Four things differ from arq's own worker. Jobs are claimed by one script in one round trip, under
 this worker's token, so a claim can be renewed and released without affecting another worker's. Jobs
-start when they are announced (`WAKE`) or due (a timer), or when a slot becomes free; the poll is
-the fallback. What is due is decided by Redis' clock, because the clocks of machines differ. No
-error from Redis ends the process: only a signal does.
+start when they are announced (WAKE_CHANNEL) or due (a timer), or when a slot becomes free; the
+poll is the fallback. What is due is decided by Redis' clock, because the clocks of machines differ.
+No error from Redis ends the process: only a signal does.
 """
 
 import asyncio

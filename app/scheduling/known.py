@@ -11,7 +11,7 @@ MAX_GAPS = 24
 
 
 class InstantCache:
-    """The most recently added gaps, at most MOST_GAPS. Reading is safe from any thread."""
+    """The most recently added gaps, at most MAX_GAPS. Reading is safe from any thread."""
 
     __slots__ = ("_gaps", "_sorted")
 

@@ -181,7 +181,7 @@ def _parsed(text: str) -> Any:
 def select(expression: str, element: Any) -> list[Any]:
     """Return everything that `expression` selects in `element`.
 
-    Raises Unfound if it cannot be evaluated there.
+    Raises ExpressionMismatch if it cannot be evaluated there.
     """
     try:
         found = _compiled(expression)(element)

@@ -135,7 +135,7 @@ def encode(value: Any) -> bytes:
 
 
 def search(expression: str, value: Any) -> Any:
-    """Return what a JMESPath finds in `value`. Raises Unfound if it cannot be evaluated there."""
+    """Return what a JMESPath finds. Raises ExpressionMismatch if it cannot be evaluated there."""
     keys = _keys(expression)
     if keys is not None:
         for key in keys:
@@ -175,7 +175,7 @@ def _keys(expression: str) -> tuple[str | int, ...] | None:
 def explode(expression: str, record: Any) -> list[Any]:
     """Return a copy of the record for each member found, with the member added as `item`.
 
-    Raises Unfound if the expression cannot be evaluated.
+    Raises ExpressionMismatch if the expression cannot be evaluated.
     """
     found = search(expression, record)
     if found is None:

@@ -169,9 +169,9 @@ async def claim_next(pool: Pool) -> ClaimedOrgMessage | None:
     row = await pool.fetchrow(CLAIM, LEASE)
     if row is None:
         return None
-    *address, title, body, severity, incident, attempts = row
+    id_, channel_id, org_id, service, secret, title, body, severity, incident, attempts = row
     message = AlertMessage(title, body, AlertSeverity(severity), incident)
-    return ClaimedOrgMessage(*address, message, attempts)
+    return ClaimedOrgMessage(id_, channel_id, org_id, service, secret, message, attempts)
 
 
 async def mark_sent(pool: Pool, message_id: int) -> None:

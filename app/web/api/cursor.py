@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -11,7 +12,6 @@ from app.web.api import problems
 from app.web.api.schemas.base import EARLIEST, LATEST
 
 MAX_NUMBER = 2**63 - 1
-Values = TypeVar("Values")
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
@@ -32,40 +32,51 @@ def page_of(rows: list[Row], limit: int, *keys: str) -> tuple[list[Row], str | N
 
 def decode_instant_and_id(cursor: str | None) -> tuple[datetime, UUID] | None:
     """Return the instant and the id it holds. Raises Problem (422) if it is invalid."""
-    return _decoded(cursor, lambda at, run_id: (_instant(at), UUID(run_id)))
+    if cursor is None:
+        return None
+    with _refusing_faults():
+        at, run_id = _decode(cursor)
+        return _instant(at), UUID(run_id)
 
 
 def decode_instant_and_number(cursor: str | None) -> tuple[datetime, int] | None:
     """Return the instant and the number it holds. Raises Problem (422) if it is invalid."""
-    return _decoded(cursor, lambda at, number: (_instant(at), _number(number)))
+    if cursor is None:
+        return None
+    with _refusing_faults():
+        at, number = _decode(cursor)
+        return _instant(at), _number(number)
 
 
 def decode_number(cursor: str | None) -> int | None:
     """Return the number that the cursor holds. Raises Problem (422) if it is invalid."""
-    return _decoded(cursor, _number)
+    if cursor is None:
+        return None
+    with _refusing_faults():
+        (value,) = _decode(cursor)
+        return _number(value)
 
 
 def decode_match(cursor: str | None) -> tuple[datetime, datetime, datetime, str] | None:
     """Return range, kick-off and key of a match. Raises Problem (422) if it is invalid."""
-    return _decoded(
-        cursor,
-        lambda since, until, kickoff, key: (
-            _instant(since),
-            _instant(until),
-            _instant(kickoff),
-            _text(key),
-        ),
-    )
-
-
-def _decoded(cursor: str | None, read: Callable[..., Values]) -> Values | None:
     if cursor is None:
         return None
+    with _refusing_faults():
+        since, until, kickoff, key = _decode(cursor)
+        return _instant(since), _instant(until), _instant(kickoff), _text(key)
+
+
+@contextmanager
+def _refusing_faults() -> Generator[None]:
     try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        return read(*json.loads(base64.b64decode(padded, b"-_", validate=True)))
+        yield
     except (ValueError, TypeError, AttributeError):
         raise problems.of_field("cursor", "is not the next_cursor of an earlier page") from None
+
+
+def _decode(cursor: str) -> Sequence[Any]:
+    padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+    return json.loads(base64.b64decode(padded, b"-_", validate=True))
 
 
 def _instant(text: str) -> datetime:

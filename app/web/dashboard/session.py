@@ -70,7 +70,7 @@ class SessionSigner:
 
 
 def new_session(principal: Principal, now: datetime, nonce: str) -> Session:
-    """A session of `principal` that starts at `now` and lasts LASTS at most."""
+    """A session of `principal` that starts at `now` and lasts SESSION_LIFETIME at most."""
     return Session(
         principal.token_id,
         principal.org_id,
