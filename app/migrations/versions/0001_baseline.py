@@ -639,6 +639,7 @@ CREATE TRIGGER metric_gaps_decided AFTER INSERT ON tick_gaps
 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION metric_gaps_decided();
 """
 
+# The presets that every organisation may choose.
 PRESETS = """
 INSERT INTO collection_presets (id, org_id, name, sources, revision) VALUES
   ('00000000-0000-4000-8000-000000000001', NULL, 'odds',
@@ -649,6 +650,7 @@ INSERT INTO collection_presets (id, org_id, name, sources, revision) VALUES
 # Row-level security. A session with `rollcall.house` is the operator's and sees everything; any other
 # sees the organisation in `rollcall.org`. Subqueries are evaluated once for a statement, not per row.
 OPERATOR = "(SELECT current_setting('rollcall.house', true)) = 'on'"
+# The organisation of the session; null for none.
 OWN_ORG = "(SELECT nullif(current_setting('rollcall.org', true), '')::uuid)"
 # Readable by every organisation where `org_id` is null, written only by its owner.
 SHARED = (
@@ -661,6 +663,7 @@ SHARED = (
     "source_cursors",
     "source_paces",
 )
+# Tables of which every row is an organisation's own.
 PRIVATE = ("org_secrets", "org_sources")
 # Rows that belong to a schedule or a run are visible and writable as their parent is.
 CHILDREN = {

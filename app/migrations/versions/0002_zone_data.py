@@ -8,6 +8,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+# Which reasons go with which outcome, before and after.
 OLD_REASONS = "(outcome = 'ran' AND reason IS NULL) OR (outcome = 'skipped' AND reason IN ('coalesced', 'disabled', 'overlap', 'paused', 'superseded')) OR (outcome = 'missed' AND reason IN ('clock_jump', 'late', 'scheduler_down'))"
 REASONS = "(outcome = 'ran' AND reason IS NULL) OR (outcome = 'skipped' AND reason IN ('coalesced', 'disabled', 'overlap', 'paused', 'superseded')) OR (outcome = 'missed' AND reason IN ('clock_jump', 'late', 'scheduler_down', 'unreadable'))"
 

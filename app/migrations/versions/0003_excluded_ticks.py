@@ -8,6 +8,7 @@ branch_labels = None
 depends_on = None
 
 TABLES = ("ticks", "tick_gaps")
+# The reasons of skipped and missed ticks, and those of skipped ones from here on.
 SKIPPED = "'coalesced', 'disabled', 'overlap', 'paused', 'superseded'"
 MISSED = "'clock_jump', 'late', 'scheduler_down', 'unreadable'"
 SKIPPED_OR_EXCLUDED = "'coalesced', 'disabled', 'excluded', 'overlap', 'paused', 'superseded'"

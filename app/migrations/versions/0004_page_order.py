@@ -7,6 +7,7 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+# The tables whose rows one page may write after another.
 TABLES = ("odds_events", "items", "page_validators")
 
 

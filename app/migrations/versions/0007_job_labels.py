@@ -17,6 +17,7 @@ BEGIN
   RETURN NULL;
 END $$
 """
+# A gap is counted like its ticks, unless one of them is a row already.
 GAPS_DECIDED = """
 CREATE OR REPLACE FUNCTION metric_gaps_decided() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -29,6 +30,7 @@ BEGIN
   RETURN NULL;
 END $$
 """
+# Both under the task's name, as before.
 TICKS_DECIDED_BEFORE = """
 CREATE OR REPLACE FUNCTION metric_ticks_decided() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -50,6 +52,7 @@ BEGIN
   RETURN NULL;
 END $$
 """
+# The operator's sessions see all rows.
 OPERATOR = "(SELECT current_setting('rollcall.house', true)) = 'on'"
 # The pages of an organisation's own runs.
 OWN_BODIES = """
@@ -59,6 +62,7 @@ CREATE POLICY raw_bodies_seen ON raw_bodies FOR SELECT USING (
     WHERE p.body_hash = raw_bodies.hash
       AND r.org_id = (SELECT nullif(current_setting('rollcall.org', true), '')::uuid)))
 """
+# The organisation of the session; null for none.
 OWN_ORG = "(SELECT nullif(current_setting('rollcall.org', true), '')::uuid)"
 
 # Equal bodies are stored once for all owners, and an organisation sees those of its own pages.

@@ -7,6 +7,7 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
+# One row for each organisation that keeps items.
 TABLE = """
 CREATE TABLE org_usage (
     org_id uuid PRIMARY KEY REFERENCES organizations ON DELETE CASCADE,
@@ -20,6 +21,7 @@ SIZE = """
 CREATE FUNCTION item_size(data jsonb, key varchar) RETURNS bigint LANGUAGE sql IMMUTABLE AS
 'SELECT octet_length(data::text) + octet_length(key) + 200'
 """
+# What is added, changed and removed is counted once for each statement, by owner.
 ADDED = """
 CREATE FUNCTION org_usage_added() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -59,10 +61,12 @@ TRIGGERS = (
     "CREATE TRIGGER org_usage_removed AFTER DELETE ON items REFERENCING OLD TABLE AS stale"
     " FOR EACH STATEMENT EXECUTE FUNCTION org_usage_removed()",
 )
+# The items that there are already.
 COUNTED = """
 INSERT INTO org_usage (org_id, rows, bytes)
 SELECT org_id, count(*), sum(item_size(data, key)) FROM items WHERE org_id IS NOT NULL GROUP BY 1
 """
+# An organisation sees its own row.
 POLICY = """
 CREATE POLICY org_usage_kept ON org_usage USING (
   (SELECT current_setting('rollcall.house', true)) = 'on'

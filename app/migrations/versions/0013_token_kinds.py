@@ -7,6 +7,7 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
+# The operator's sessions see all rows; any other sees those of its organisation.
 OPERATOR = "(SELECT current_setting('rollcall.house', true)) = 'on'"
 OWN_ORG = "(SELECT nullif(current_setting('rollcall.org', true), '')::uuid)"
 # Only the built-in presets stay readable by every organisation.

@@ -7,6 +7,7 @@ down_revision = "0015"
 branch_labels = None
 depends_on = None
 
+# An address that gets changes, and the place up to which deliveries were made.
 WEBHOOKS = """
 CREATE TABLE webhooks (
     id uuid PRIMARY KEY,
@@ -21,6 +22,7 @@ CREATE TABLE webhooks (
     paused_reason varchar
 )
 """
+# A message: a stretch of the feed, and what became of it.
 DELIVERIES = """
 CREATE TABLE webhook_deliveries (
     id uuid PRIMARY KEY,
@@ -43,6 +45,7 @@ CREATE TABLE webhook_deliveries (
     CONSTRAINT webhook_deliveries_reason CHECK (state <> 'undelivered' OR reason IS NOT NULL)
 )
 """
+# For the list of an organisation, what is due, and the list of a webhook.
 INDEXES = (
     "CREATE INDEX webhooks_org ON webhooks (org_id)",
     "CREATE INDEX webhook_deliveries_hook ON webhook_deliveries (webhook_id, number)",

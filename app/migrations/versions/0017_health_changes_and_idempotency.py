@@ -7,6 +7,7 @@ down_revision = "0016"
 branch_labels = None
 depends_on = None
 
+# The kinds of changes before.
 KINDS = "'new', 'changed', 'missing', 'returned', 'run'"
 # Of collections that want to be notified: flips are recorded for those only.
 HEALTH = """
@@ -20,6 +21,7 @@ BEGIN
   RETURN NULL;
 END $$
 """
+# Built-in jobs are in no feed.
 TRIGGER = """
 CREATE TRIGGER changes_of_health AFTER INSERT ON health_flips FOR EACH ROW
 WHEN (NEW.key LIKE 'collection:%') EXECUTE FUNCTION changes_of_health()
@@ -54,6 +56,7 @@ BEGIN
   END LOOP;
 END $$
 """
+# The answer to a request, for whoever sends it again.
 IDEMPOTENCY = """
 CREATE TABLE idempotency_keys (
     org_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
@@ -66,6 +69,7 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (org_id, key)
 )
 """
+# An organisation reads its own answers.
 POLICY = """
 CREATE POLICY idempotency_keys_kept ON idempotency_keys USING (
   (SELECT current_setting('rollcall.house', true)) = 'on'

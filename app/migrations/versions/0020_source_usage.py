@@ -7,6 +7,7 @@ down_revision = "0019"
 branch_labels = None
 depends_on = None
 
+# What a source has used of its monthly budget.
 TABLE = """
 CREATE TABLE source_usage (
     source varchar NOT NULL,

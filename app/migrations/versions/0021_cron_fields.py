@@ -13,11 +13,13 @@ down_revision = "0020"
 branch_labels = None
 depends_on = None
 
+# Every cron expression that is stored.
 EXPRESSIONS = """
 SELECT spec ->> 'cron' FROM schedules WHERE jsonb_typeof(spec -> 'cron') = 'string'
 UNION
 SELECT spec ->> 'cron' FROM schedule_versions WHERE jsonb_typeof(spec -> 'cron') = 'string'
 """
+# Adds its fields to each spec with this expression.
 STORE = (
     """
 UPDATE schedules SET spec = spec || jsonb_build_object('fields', CAST(:fields AS text))
@@ -28,6 +30,7 @@ UPDATE schedule_versions SET spec = spec || jsonb_build_object('fields', CAST(:f
 WHERE spec ->> 'cron' = :expression
 """,
 )
+# Back to specs without fields.
 REMOVE = (
     "UPDATE schedules SET spec = spec - 'fields' WHERE spec ? 'fields'",
     "UPDATE schedule_versions SET spec = spec - 'fields' WHERE spec ? 'fields'",

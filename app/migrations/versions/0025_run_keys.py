@@ -7,6 +7,7 @@ down_revision = "0021"
 branch_labels = None
 depends_on = None
 
+# Where the keys of a partition were found, for the next attempt of its run.
 RUN_KEYS = """
 CREATE TABLE run_keys (
     execution_id uuid NOT NULL REFERENCES runs ON DELETE CASCADE,

@@ -7,6 +7,7 @@ down_revision = "0031"
 branch_labels = None
 depends_on = None
 
+# What ended in one step of time, by job and by source.
 TRENDS = """
 CREATE TABLE trends (
     step integer NOT NULL,
@@ -26,6 +27,7 @@ CREATE TABLE trends (
     CONSTRAINT trends_kind CHECK (kind IN ('source', 'job'))
 )
 """
+# The sum of two histograms, bucket by bucket.
 ADD_COUNTS = """
 CREATE FUNCTION add_counts(jsonb, jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
   SELECT coalesce(jsonb_object_agg(key, count), '{}') FROM (

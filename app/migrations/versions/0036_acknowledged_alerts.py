@@ -7,6 +7,7 @@ down_revision = "0033"
 branch_labels = None
 depends_on = None
 
+# The acts before.
 BEFORE = "'run', 'cancel', 'retry', 'backfill', 'stop_backfill'"
 
 

@@ -7,6 +7,7 @@ down_revision = "0037"
 branch_labels = None
 depends_on = None
 
+# Each text of a recipe, with who wrote it.
 TABLE = """
 CREATE TABLE org_source_revisions (
     org_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
@@ -20,6 +21,7 @@ CREATE TABLE org_source_revisions (
       REFERENCES org_sources ON DELETE CASCADE
 )
 """
+# The operator's sessions see all rows; any other sees those of its organisation.
 OPERATOR = "(SELECT current_setting('rollcall.house', true)) = 'on'"
 OWN_ORG = "org_id = (SELECT nullif(current_setting('rollcall.org', true), '')::uuid)"
 

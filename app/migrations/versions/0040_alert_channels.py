@@ -7,6 +7,7 @@ down_revision = "0039"
 branch_labels = None
 depends_on = None
 
+# An organisation's address for alerts, encrypted, and which it gets.
 CHANNELS = """
 CREATE TABLE alert_channels (
     id uuid PRIMARY KEY,
@@ -20,22 +21,26 @@ CREATE TABLE alert_channels (
     created_by varchar NOT NULL
 )
 """
+# Messages of channels are rows beside the operator's.
 NOTIFICATIONS = """
 ALTER TABLE notifications
     ADD COLUMN org_id uuid REFERENCES organizations ON DELETE CASCADE,
     ADD COLUMN channel_id uuid REFERENCES alert_channels ON DELETE CASCADE
 """
+# For the list of an organisation, and a channel's messages.
 INDEXES = (
     "CREATE INDEX alert_channels_org ON alert_channels (org_id)",
     "CREATE INDEX notifications_org ON notifications (org_id) WHERE org_id IS NOT NULL",
     "CREATE INDEX notifications_channel ON notifications (channel_id, id)"
     " WHERE channel_id IS NOT NULL",
 )
+# An organisation sees its own rows.
 KEPT = """
 CREATE POLICY {table}_kept ON {table} USING (
   (SELECT current_setting('rollcall.house', true)) = 'on'
   OR org_id = (SELECT nullif(current_setting('rollcall.org', true), '')::uuid))
 """
+# The changes of health in the feed; `severity` is what they say from here on.
 HEALTH = """
 CREATE OR REPLACE FUNCTION changes_of_health() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

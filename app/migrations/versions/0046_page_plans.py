@@ -14,14 +14,17 @@ down_revision = "0045"
 branch_labels = None
 depends_on = None
 
+# Every policy of the present schema.
 POLICIES = """
 SELECT format('%I', policyname) AS policy, format('%I.%I', schemaname, tablename) AS "table", qual,
        with_check
 FROM pg_policies WHERE schemaname = current_schema() ORDER BY 2, 1
 """
+# How a policy asks whether the session is the operator, as Postgres prints it.
 COMPARED = (
     "(( SELECT current_setting('rollcall.house'::text, true) AS current_setting) = 'on'::text)"
 )
+# The same comparison within the subquery, evaluated once for a statement.
 SUBQUERY = "(SELECT current_setting('rollcall.house', true) = 'on')"
 SHOWN = "( SELECT (current_setting('rollcall.house'::text, true) = 'on'::text))"
 

@@ -15,11 +15,14 @@ branch_labels = None
 depends_on = None
 
 DAYS = 3
+# Partitioned by day; columns, defaults and checks are those of the table before.
 TABLE = """
 CREATE TABLE ticks (LIKE ticks_before INCLUDING DEFAULTS INCLUDING CONSTRAINTS)
 PARTITION BY RANGE (scheduled_for)
 """
+# Back to one table.
 PLAIN = "CREATE TABLE ticks (LIKE ticks_days INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+# What a copy of columns leaves out: keys and indexes.
 KEYS = (
     "ALTER TABLE ticks ADD PRIMARY KEY (schedule_id, scheduled_for)",
     "ALTER TABLE ticks ADD CONSTRAINT ticks_schedule_id_fkey"
@@ -27,22 +30,27 @@ KEYS = (
     "CREATE INDEX ticks_not_run ON ticks (schedule_id, scheduled_for) INCLUDE (outcome, reason)"
     " WHERE outcome <> 'ran'",
 )
+# Counts decided ticks, as before.
 TRIGGER = """
 CREATE TRIGGER metric_ticks_decided AFTER INSERT ON ticks REFERENCING NEW TABLE AS fresh
 FOR EACH STATEMENT EXECUTE FUNCTION metric_ticks_decided()
 """
+# The operator's sessions see all rows.
 OPERATOR = "(SELECT current_setting('rollcall.house', true) = 'on')"
+# As the schedule that they belong to.
 POLICY = f"""
 CREATE POLICY ticks_kept ON ticks USING ({OPERATOR} OR EXISTS (
   SELECT 1 FROM schedules parent WHERE parent.id = ticks.schedule_id
   AND parent.org_id = (SELECT nullif(current_setting('rollcall.org', true), '')::uuid)))
 """  # noqa: S608 - constants
+# Of the table and of each partition, which can be read by its own name.
 SECURE = (
     "ALTER TABLE {name} ENABLE ROW LEVEL SECURITY",
     "ALTER TABLE {name} FORCE ROW LEVEL SECURITY",
 )
 # By its own name, a partition shows its rows to the operator, who copies it, and to nobody else.
 OF_A_PARTITION = f"CREATE POLICY {{name}}_kept ON {{name}} USING ({OPERATOR})"
+# The partitions of changes.
 UNREADABLE_BY_NAME = """
 SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'changes'::regclass
 """
