@@ -201,13 +201,13 @@ class ClientFactory:
         )
 
 
-def _add_logins(windows: dict[str, AnyFetcher], logins: Mapping[str, Login]) -> None:
-    token_keepers: dict[Login, AuthorizationProvider] = {}
+def _add_logins(fetchers: dict[str, AnyFetcher], logins: Mapping[str, Login]) -> None:
+    providers: dict[Login, AuthorizationProvider] = {}
     for name, login in logins.items():
-        window = windows[name]
-        if isinstance(window, Fetcher):
-            token_keeper = token_keepers.setdefault(login, authorization_provider(login, window))
-            windows[name] = AuthenticatedFetcher(window, token_keeper, login.setting)
+        fetcher = fetchers[name]
+        if isinstance(fetcher, Fetcher):
+            provider = providers.setdefault(login, authorization_provider(login, fetcher))
+            fetchers[name] = AuthenticatedFetcher(fetcher, provider, login.setting)
 
 
 def worker_context(ctx: dict[str, Any]) -> WorkerContext:

@@ -13,7 +13,6 @@ import threading
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from arq.connections import ArqRedis
 
@@ -22,7 +21,6 @@ from app.core import config, log
 from app.core.config import Config
 from app.core.errors import RollcallError
 from app.health.publisher import HealthPublisher
-from app.ledger.remembered import RememberedRows
 from app.queue.clock import elapsed
 from app.queue.cron_runner import CronRunner
 from app.queue.jobs import redis_pool
@@ -30,8 +28,7 @@ from app.runs import log as run_log
 from app.store import server_faults
 from app.store.db import TRANSIENT, UNAVAILABLE, Pool
 from workers.decider_process import DeciderOrder, read_order
-from workers.deciding import deciding_entries
-from workers.dispatch import DispatchState
+from workers.deciding import deciding_entries, deciding_state
 
 CONNECTIONS = 3  # to Postgres
 RETRY_SECONDS = 0.5
@@ -63,31 +60,21 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
         longest_gap = timedelta(seconds=settings.lease_seconds)
         heartbeat = Heartbeat(pool, clock, order.worker, longest_gap)
         await _beat(heartbeat)
-        remembered = RememberedRows()
+        state = deciding_state(order.known_jobs, settings.lease_seconds)
         with contextlib.suppress(*TRANSIENT):  # else each is read when it is decided
-            await remembered.read(pool, [key for key, _ in order.triggers])
+            await state["remembered"].read(pool, [key for key, _ in order.triggers])
         elapsed.follow(lambda: clock().timestamp())
         await stack.enter_async_context(run_log.capture(redis, settings.secrets()))
         health = HealthPublisher(pool, redis, order.worker)
         stack.push_async_callback(health.close)
-        turn = DispatchState()
-        ctx: dict[str, Any] = {
-            "context": Deciding(pool, redis, clock, heartbeat),
-            "known_jobs": order.known_jobs,
-            "lease_seconds": settings.lease_seconds,
-            "turn": turn,
-            "deciding": set[str](),
-            "remembered": remembered,
-            "health": health,
-        }
         runner = CronRunner(
             redis=redis,
             entries=deciding_entries(order.triggers, settings.lease_seconds),
-            ctx=ctx,
+            ctx=state | {"context": Deciding(pool, redis, clock, heartbeat), "health": health},
             most=MAX_JOBS,
             heartbeat=lambda: _beat(heartbeat),
             beat_seconds=settings.lease_seconds / 3,
-            starts=turn.starts,
+            starts=state["turn"].starts,
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, runner.stop)
         _log.info("decider.started", worker=order.worker, schedules=len(order.triggers))

@@ -39,10 +39,7 @@ _log = log.logger(__name__)
 
 
 async def execute(
-    ctx: dict[str, Any],
-    job: Job,
-    run_id: str | None = None,
-    params: Mapping[str, Any] = NO_PARAMS,
+    ctx: dict[str, Any], job: Job, run_id: str | None = None, params: Mapping[str, Any] = NO_PARAMS
 ) -> None:
     """Execute one run of the job, if it is still queued.
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +30,6 @@ from app.health.facts import WorkerFacts
 from app.health.publisher import HealthPublisher
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
-from app.ledger.remembered import RememberedRows
 from app.queue import enqueue, org_queue
 from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
@@ -42,8 +42,7 @@ from app.store.schedules import schedule_rows
 from app.store.servers import ServerUrls
 from workers import recipe_dir, registry
 from workers.decider_process import DeciderOrder, DeciderProcess
-from workers.deciding import triggers_of
-from workers.dispatch import DispatchState
+from workers.deciding import deciding_state, triggers_of
 from workers.execute import org_slots
 from workers.isolation import Isolation
 from workers.maintenance import maintain_partitions
@@ -58,9 +57,7 @@ Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
 
 RETRY_SECONDS = 0.5
-WORKER_KEY_LEASES = (
-    1.25  # TTL of a worker's key in leases: a worker silent for longer has lost its runs
-)
+WORKER_KEY_LEASES = 1.25  # life of a worker's key: one silent for longer has lost its runs
 
 _log = log.logger(__name__)
 
@@ -82,12 +79,8 @@ def startup(
         # Opened first, so that it is ready once the schedules are registered.
         decider = open_decider and await stack.enter_async_context(open_decider())
         limits, logins = registry.source_limits(config), registry.source_logins(config)
-        context = await _wait_or_exit(
-            config,
-            lambda: stack.enter_async_context(
-                open_context(config, where, ctx["redis"], limits, logins)
-            ),
-        )
+        opening = partial(open_context, config, where, ctx["redis"], limits, logins)
+        context = await _wait_or_exit(config, lambda: stack.enter_async_context(opening()))
         elapsed.follow(lambda: context.clock().timestamp())
         leases = Leases(context.control, context.clock, config.lease_seconds, context.hide)
         ctx.update(
@@ -96,12 +89,8 @@ def startup(
             clients=context.clients,
             leases=leases,
             heartbeat=lambda: _beat(ctx, context, leases, jobs),
-            lease_seconds=config.lease_seconds,
             run_slots=config.max_jobs,
-            known_jobs=jobs.names(),
-            turn=DispatchState(),
-            deciding=set[str](),
-            remembered=RememberedRows(),
+            **deciding_state(jobs.names(), config.lease_seconds),
             # Leave one slot to each built-in job: they must not wait for organisations' runs.
             slots=ctx.get("slots", max(1, config.max_jobs - len(registry.SITES))),
             isolate=Isolation(where),
