@@ -13,7 +13,7 @@ from app.context import WorkerContext, open_context
 from app.core.config import Config
 from app.fetch.client import Fetcher
 from app.fetch.tokens import AuthenticatedFetcher
-from app.runs.attempts import Leases
+from app.runs.leases import Leases
 from app.sources.base import Source
 from app.store.db import Pool
 from app.store.runs import listing, run_rows

@@ -19,7 +19,8 @@ from app.core.printable import UNSTORABLE, is_storable
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
 from app.runs import attempts
-from app.runs.attempts import AttemptOutcome, Leases
+from app.runs.attempts import AttemptOutcome
+from app.runs.leases import Leases
 from app.store.db import TRANSIENT
 from app.store.runs.run_rows import ClaimedRun, RunRequest, is_suspect, seconds_until_due
 from app.store.schedules import schedule_rows

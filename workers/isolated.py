@@ -17,7 +17,7 @@ from app.core.errors import BadJob, RollcallError
 from app.core.event_loop import run_past_exits
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.runs import log as run_log
-from app.runs.attempts import Leases
+from app.runs.leases import Leases
 from app.store.db import TRANSIENT
 from workers import lifecycle, registry
 from workers.execute import execute

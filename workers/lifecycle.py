@@ -34,7 +34,7 @@ from app.queue import enqueue, org_queue
 from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
-from app.runs.attempts import Leases
+from app.runs.leases import Leases
 from app.store import schema, server_faults, tenancy
 from app.store.content import changes
 from app.store.db import TRANSIENT

@@ -28,9 +28,9 @@ from app.core.config import chosen_format
 from app.core.event_loop import run_past_exits
 from app.core.log import adopt_library_loggers, logger, report_fatal
 from app.core.tasks import cancel_all
-from app.queue.claimed import ClaimedJob, FetchedJobs
-from app.queue.claims import CLAIM, DEFER, FINISH, RELEASE, RENEW
+from app.queue.claimed_jobs import ClaimedJob, FetchedJobs
 from app.queue.clock import elapsed
+from app.queue.job_claims import CLAIM, DEFER, FINISH, RELEASE, RENEW
 from app.queue.jobs import WAKE_CHANNEL, RedisClient, enqueue_crons
 from app.queue.repair import RedisRepair
 from app.queue.unknown import KnownFunctions
@@ -95,7 +95,7 @@ class SurvivingWorker(arq.worker.Worker):
 
     @property
     def pool(self) -> ArqRedis:
-        """The client; to `run_job`, once, the body that came with the claim (`claimed.py`)."""
+        """The client; to `run_job`, once, the body that came with the claim (`claimed_jobs.py`)."""
         return self._state.fetched.take() or cast("ArqRedis", self._pool)
 
     @property

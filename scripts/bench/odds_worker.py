@@ -23,7 +23,7 @@ from app.core import log
 from app.core.config import load
 from app.core.messages import HostLimits
 from app.queue.jobs import redis_pool
-from app.runs.attempts import Leases
+from app.runs.leases import Leases
 from app.sources.base import Source
 from app.store.content import partitions
 from app.store.runs import listing

@@ -6,7 +6,7 @@ from app.context import WorkerContext
 from app.core.config import Config
 from app.core.enums import RunStatus
 from app.health.alerts.heartbeat_pings import HeartbeatPings
-from app.runs.attempts import Leases
+from app.runs.leases import Leases
 from app.store.db import open_pool
 from tests import worker_harness
 from tests.alerts.receiver import Receiver

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from app.queue.claimed import ClaimedJob
-from app.queue.claims import CLAIM, FINISH, RELEASE
+from app.queue.claimed_jobs import ClaimedJob
+from app.queue.job_claims import CLAIM, FINISH, RELEASE
 from app.queue.jobs import enqueue
 from tests.queue.harness import Queue, queue_of
 from tests.redis_process import RedisProcess

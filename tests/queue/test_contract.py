@@ -90,7 +90,7 @@ STEPS = {
 }
 
 
-# What `claimed.py` answers in place of Redis: the first use of the client, and nothing before it.
+# What `claimed_jobs.py` answers in place of Redis: the first use of the client, nothing before it.
 FETCH = """
         async with self.pool.pipeline(transaction=True) as pipe:
             pipe.get(job_key_prefix + job_id)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 from app.context import WorkerContext
-from app.runs.attempts import Leases
+from app.runs.leases import Leases
 from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
 from workers import source

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from app.runs.attempts import Leases
+from app.runs.leases import Leases
 from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import ClaimedRun, RunRequest

@@ -16,7 +16,8 @@ from app import migrations
 from app.core.enums import RunStatus
 from app.core.errors import Blocked, LeaseLost
 from app.runs import attempts
-from app.runs.attempts import AttemptOutcome, Leases
+from app.runs.attempts import AttemptOutcome
+from app.runs.leases import Leases
 from app.store.db import Pool, open_pool
 from app.store.runs import run_rows as store
 from app.store.runs.run_rows import ClaimedRun, RunRequest

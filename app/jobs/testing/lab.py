@@ -27,7 +27,7 @@ from app.ledger import edit
 from app.ledger.decide import decide_schedule
 from app.ledger.edit import DeclaredSchedule
 from app.queue.jobs import redis_pool
-from app.runs.attempts import Leases
+from app.runs.leases import Leases
 from app.store import tables
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
