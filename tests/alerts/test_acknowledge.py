@@ -21,13 +21,13 @@ from app.store.db import Pool
 from app.store.reports.acknowledgements import Acknowledged
 from tests.alerts.test_compose import NOW, POLICY, ago, ill, told, well
 from tests.alerts.test_watch import BEAT, facts, silent
-from tests.commands.conftest import Tell, surroundings, tell
+from tests.commands.conftest import Rollcall, rollcall, surroundings
 from tests.configs import config_for
 from tests.dashboard import server as sites
 from tests.dashboard.conftest import site
 from tests.dashboard.server import Site, csrf_of
 
-__all__ = ["site", "surroundings", "tell"]
+__all__ = ["rollcall", "site", "surroundings"]
 DAY = 24 * 3600
 
 
@@ -193,15 +193,15 @@ async def test_what_alerts_an_organisation_is_not_acknowledged_by_the_operator(p
 
 
 async def test_the_commands_list_acknowledge_and_release(
-    pool: Pool, watched: AlertContext, tell: Tell
+    pool: Pool, watched: AlertContext, rollcall: Rollcall
 ) -> None:
     await play(watched, silent())
 
-    refused = await tell("acknowledge", "poll", "--note", "x", "--until", "2020-01-01")
-    done = await tell("acknowledge", "poll", "--note", "known", "--until", "2999-01-01")
+    refused = await rollcall("acknowledge", "poll", "--note", "x", "--until", "2020-01-01")
+    done = await rollcall("acknowledge", "poll", "--note", "known", "--until", "2999-01-01")
     await pool.execute("UPDATE health_states SET ill_since = '2020-01-01T00:00:00Z'")
-    listed = await tell("alerts", "--json")
-    released = await tell("unacknowledge", "poll")
+    listed = await rollcall("alerts", "--json")
+    released = await rollcall("unacknowledge", "poll")
 
     (alert,) = json.loads(listed.stdout)
     assert refused.exit_code == 2
@@ -243,7 +243,7 @@ async def test_the_page_acknowledges_with_a_reason_and_shows_who(
 
 
 async def test_the_command_and_the_page_list_the_oldest_alert_first(
-    pool: Pool, watched: AlertContext, tell: Tell, site: Site
+    pool: Pool, watched: AlertContext, rollcall: Rollcall, site: Site
 ) -> None:
     await write_worker(watched.redis, "w", 60, BEAT)
     await write_jobs(watched.redis, [(name, silent()) for name in ("b", "a", "c", "d")])
@@ -253,8 +253,8 @@ async def test_the_command_and_the_page_list_the_oldest_alert_first(
             "UPDATE health_states SET ill_since = now()::date - $2::int WHERE key = $1", name, days
         )
 
-    listed = json.loads((await tell("alerts", "--json")).stdout)
-    shown = (await tell("alerts")).stdout.splitlines()
+    listed = json.loads((await rollcall("alerts", "--json")).stdout)
+    shown = (await rollcall("alerts")).stdout.splitlines()
     async with site.signed_in(Scope.READ) as visitor:
         page = (await visitor.get("/alerts")).text
 

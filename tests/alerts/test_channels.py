@@ -214,8 +214,8 @@ async def test_an_incident_is_opened_and_closed_under_one_key_for_each_collectio
     await recovered(worker.pool)
     await watch(worker)
 
-    told = [(sent["dedup_key"], sent["event_action"]) for _, sent in service.sent]
-    assert sorted(told) == [
+    result = [(sent["dedup_key"], sent["event_action"]) for _, sent in service.sent]
+    assert sorted(result) == [
         (f"rollcall:collection:{name}", action)
         for name in ("default", "nightly")
         for action in ("resolve", "trigger")

@@ -122,8 +122,8 @@ async def test_an_operator_who_chooses_key_and_action_keeps_them(
 
     await live_through(pool, redis, settings(dsn, redis_url, receiver, url))
 
-    told = {(m["event_action"], m["dedup_key"]) for m in receiver.messages}
-    assert told == {("trigger", "mine")}
+    result = {(m["event_action"], m["dedup_key"]) for m in receiver.messages}
+    assert result == {("trigger", "mine")}
 
 
 def schemes(declared: str | tuple[str, ...] | None) -> set[str]:

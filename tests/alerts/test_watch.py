@@ -271,12 +271,12 @@ async def test_collections_that_want_it_tell_their_organisation_and_not_the_oper
         await redis.delete(COLLECTIONS_KEY)
         await step(watching)
 
-    told = await pool.fetch(
+    result = await pool.fetch(
         "SELECT o.name, c.fields -> 'status' ->> 'to', c.fields -> 'reason' ->> 'to'"
         " FROM changes c JOIN organizations o ON o.id = c.org_id WHERE c.kind = 'health'"
         " ORDER BY c.position, c.id"
     )
-    assert sorted(tuple(row) for row in told) == [
+    assert sorted(tuple(row) for row in result) == [
         ("acme", "healthy", None),
         ("acme", "unhealthy", "overdue"),
         ("bolt", "healthy", None),

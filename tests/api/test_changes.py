@@ -56,8 +56,8 @@ async def test_the_feed_is_read_page_by_page_to_its_end(
     second = await got(visitor, limit=2, after=first["next"])
     third = await got(visitor, after=second["next"])
 
-    told = [(one["kind"], one["fields"]) for one in first["changes"] + second["changes"]]
-    assert told == [
+    result = [(one["kind"], one["fields"]) for one in first["changes"] + second["changes"]]
+    assert result == [
         ("new", None),
         ("changed", {"n": {"from": 0, "to": 1}}),
         ("changed", {"n": {"from": 1, "to": 2}}),

@@ -44,8 +44,8 @@ async def test_a_channel_is_made_tested_and_removed_and_its_url_never_told(
     assert "waits" in problem(again, 409)["detail"]
     assert listed.json()["channels"] == [read.json()] == [tested.json()]
     out = capsys.readouterr()
-    told = "".join(one.text + str(one.headers) for one in (made, tested, again, listed, read))
-    assert TOKEN not in told + out.out + out.err + repr(stored)
+    result = "".join(one.text + str(one.headers) for one in (made, tested, again, listed, read))
+    assert TOKEN not in result + out.out + out.err + repr(stored)
     assert removed.status_code == 204
     problem(await visitor("GET", path), 404)
     problem(await visitor("POST", f"{path}/test"), 404)

@@ -179,13 +179,13 @@ async def test_no_address_shows_or_touches_another_organisations_rows(
 
     answer = await visit_address(stranger, endpoint, preset_id=mine, run_id=run_id)
 
-    told = answer.text.replace(run_id, "", 1) if answer.status_code == 404 else answer.text
-    told = told.replace(mine, "", 1) if answer.status_code == 404 else told
+    result = answer.text.replace(run_id, "", 1) if answer.status_code == 404 else answer.text
+    result = result.replace(mine, "", 1) if answer.status_code == 404 else result
     asked_for = (answer.request.content.decode(), answer.request.url.path)
     for secret in (mine, run_id, "of Acme", '12:00:00"', str(org.id), "of the house", "s3cr3t"):
-        assert secret not in told
+        assert secret not in result
     for name in ("wares_of_acme", "OF_ACME"):
-        assert name not in told or any(name in said for said in asked_for)
+        assert name not in result or any(name in said for said in asked_for)
     if any(part in endpoint.path for part in OWNED) and endpoint.name != "put_secret":
         problem(answer, 404)
     assert await rows_of(pool, org) == before

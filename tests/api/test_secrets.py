@@ -28,8 +28,8 @@ async def test_a_secret_is_set_named_and_forgotten_but_never_told(
     assert (put.status_code, again.json()["name"]) == (200, "TOKEN")
     assert [one["name"] for one in listed.json()["secrets"]] == ["TOKEN"]
     out = capsys.readouterr()
-    told = "".join(one.text + str(one.headers) for one in (put, again, listed, deleted))
-    assert VALUE not in told + out.out + out.err + repr(kept)
+    result = "".join(one.text + str(one.headers) for one in (put, again, listed, deleted))
+    assert VALUE not in result + out.out + out.err + repr(kept)
     assert deleted.status_code == 204
     problem(await visitor("DELETE", f"{SECRETS}/TOKEN"), 404)
 

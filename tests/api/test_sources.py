@@ -44,13 +44,13 @@ async def test_a_recipe_with_faults_is_refused_with_line_key_and_mend(visitor: V
 
     answer = await visitor("POST", SOURCES, json={"recipe": text})
 
-    told = problem(answer, 422)
-    assert [(e["field"], e["line"], e["key"]) for e in told["errors"]] == [
+    result = problem(answer, 422)
+    assert [(e["field"], e["line"], e["key"]) for e in result["errors"]] == [
         ("recipe", 2, "kind"),
         ("recipe", 12, "stroe"),
     ]
-    assert all(e["message"] and e["mend"] for e in told["errors"])
-    assert told["detail"].startswith("recipe: line 2: kind: ")
+    assert all(e["message"] and e["mend"] for e in result["errors"])
+    assert result["detail"].startswith("recipe: line 2: kind: ")
     assert (await visitor("GET", SOURCES)).json() == {"sources": []}
 
 

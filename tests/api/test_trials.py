@@ -75,12 +75,21 @@ async def test_a_page_is_shown_with_its_rows_and_what_is_empty_and_nothing_is_st
     shop.wares[1]["name"] = None
     url = f"{shop.base}/wares"
 
-    told = await tried(near, wares(url=url, more=PAGED))
+    result = await tried(near, wares(url=url, more=PAGED))
 
-    assert (told["source"], told["url"], told["status"]) == ("recipe:wares", url + "?page=1", 200)
-    assert (told["found"], told["refused"], told["more"], told["failure"]) == (3, 0, True, None)
-    assert told["rows"][0] == {"key": "1", "data": {"id": "1", "title": "ware 1"}}
-    assert told["fields"] == [
+    assert (result["source"], result["url"], result["status"]) == (
+        "recipe:wares",
+        url + "?page=1",
+        200,
+    )
+    assert (result["found"], result["refused"], result["more"], result["failure"]) == (
+        3,
+        0,
+        True,
+        None,
+    )
+    assert result["rows"][0] == {"key": "1", "data": {"id": "1", "title": "ware 1"}}
+    assert result["fields"] == [
         {"name": "id", "type": "string", "empty": 0, "example": "1"},
         {"name": "title", "type": "string", "empty": 1, "example": "ware 1"},
     ]
@@ -160,10 +169,10 @@ async def test_a_secret_that_is_not_set_is_named_with_its_line(near: Visitor, sh
 async def test_no_private_address_is_reached(visitor: Visitor, shop: Shop, host: str) -> None:
     port = shop.base.rpartition(":")[2]
 
-    told = await tried(visitor, wares(url=f"http://{host}:{port}/wares"))
+    result = await tried(visitor, wares(url=f"http://{host}:{port}/wares"))
 
-    assert told["failure"]["kind"] == "unsafe"
-    assert (told["found"], told["rows"], shop.asked) == (0, [], [])
+    assert result["failure"]["kind"] == "unsafe"
+    assert (result["found"], result["rows"], shop.asked) == (0, [], [])
 
 
 async def test_no_redirect_and_no_token_url_leads_into_a_private_network(
@@ -203,9 +212,9 @@ async def test_an_expression_without_an_end_costs_its_dry_run_and_the_web_goes_o
         longest = max(longest, loop.time() - began)
         await asyncio.sleep(0.05)
 
-    told = await under_way
+    result = await under_way
 
-    assert told["failure"]["kind"] == "expression"
+    assert result["failure"]["kind"] == "expression"
     assert longest < 2
 
 
@@ -250,9 +259,9 @@ async def test_a_page_that_leads_nowhere_it_may_is_shown_with_the_reason(
     shop.paths["/wares"] = ("200 OK", json.dumps(body).encode(), {})
     paging = '[paginate]\ntype = "next"\npath = "next"\nmax_pages = 3\n'
 
-    told = await tried(near, wares(url=f"{shop.base}/wares", more=paging))
+    result = await tried(near, wares(url=f"{shop.base}/wares", more=paging))
 
-    assert (told["found"], told["failure"]["kind"]) == (1, "unsafe")
+    assert (result["found"], result["failure"]["kind"]) == (1, "unsafe")
 
 
 async def test_of_a_large_page_the_first_rows_are_shown_and_all_are_counted(
@@ -261,10 +270,10 @@ async def test_of_a_large_page_the_first_rows_are_shown_and_all_are_counted(
     rows = [{"id": n, "name": "x" * 5_000} for n in range(300)]
     shop.paths["/wares"] = ("200 OK", json.dumps({"items": rows}).encode(), {})
 
-    told = await tried(near, wares(url=f"{shop.base}/wares"))
+    result = await tried(near, wares(url=f"{shop.base}/wares"))
 
-    assert (told["found"], len(told["rows"])) == (300, 20)
-    assert len(told["rows"][0]["data"]["title"]) == 1_001
+    assert (result["found"], len(result["rows"])) == (300, 20)
+    assert len(result["rows"][0]["data"]["title"]) == 1_001
 
 
 async def test_a_second_web_shares_the_count(

@@ -151,13 +151,13 @@ async def test_each_fault_is_named_with_its_line_its_key_and_the_mend(
     file.write_text('name = "bad"\nkind = "json"\nurl = "https://x.example/"\nschedul = 1\n')
 
     shown = await app(environment, "lint", str(file))
-    told = await app(environment, "lint", str(file), "--json")
+    result = await app(environment, "lint", str(file), "--json")
 
-    assert shown.returncode == told.returncode == 1
+    assert shown.returncode == result.returncode == 1
     assert f"{file}:line 4: schedul: is not known here (did you mean schedule?)" in " ".join(
         shown.stdout.split()
     )
-    fault = json.loads(told.stdout)[0]
+    fault = json.loads(result.stdout)[0]
     assert (fault["line"], fault["key"]) == (4, "schedul")
 
 

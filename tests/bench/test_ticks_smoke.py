@@ -63,10 +63,10 @@ def test_the_figures_keep_their_names() -> None:
     names: list[str] = [*ticks.CONTENDERS, "bare", "own"]
     contenders = dict.fromkeys(names, figures)
 
-    told = json.loads(json.dumps(ticks.plain({1000: contenders})))
+    result = json.loads(json.dumps(ticks.plain({1000: contenders})))
 
     of_one = {"p50_ms": 2.0, "p99_ms": 3.0}
-    assert told == {
+    assert result == {
         "1000": {"ours": of_one, "arq": of_one, "apscheduler": of_one},
         "ledger_cpu_ms_per_run": 0.0,
         "own_job_cpu_ms_per_run": 0.0,

@@ -72,10 +72,10 @@ async def confide(client: Client, value: str = SECRET, name: str = "TOKEN") -> N
 
 async def everything_kept(context: WorkerContext) -> str:
     """All that the database holds of runs and pages, as text."""
-    told: list[Any] = []
+    result: list[Any] = []
     for table in ("runs", "run_sources", "run_events", "raw_pages", "rejected_records", "items"):
-        told += [dict(row) for row in await context.pool.fetch(f"SELECT * FROM {table}")]  # noqa: S608 - our own tables
-    return repr(told)
+        result += [dict(row) for row in await context.pool.fetch(f"SELECT * FROM {table}")]  # noqa: S608 - our own tables
+    return repr(result)
 
 
 async def test_from_a_secret_and_a_recipe_over_http_to_items(

@@ -20,8 +20,8 @@ from scripts.standin.testing import Standin
 from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
-Tell = Callable[..., Awaitable[Result]]
-TellJson = Callable[..., Awaitable[Any]]
+Rollcall = Callable[..., Awaitable[Result]]
+RollcallJson = Callable[..., Awaitable[Any]]
 Working = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
 
 
@@ -48,7 +48,7 @@ def surroundings(
 
 
 @pytest.fixture
-def tell(surroundings: dict[str, str], redis: ArqRedis) -> Tell:
+def rollcall(surroundings: dict[str, str], redis: ArqRedis) -> Rollcall:
     """Type a command; gives what it printed and its exit code."""
     del surroundings, redis
 
@@ -61,11 +61,11 @@ def tell(surroundings: dict[str, str], redis: ArqRedis) -> Tell:
 
 
 @pytest.fixture
-def tell_json(tell: Tell) -> TellJson:
+def rollcall_json(rollcall: Rollcall) -> RollcallJson:
     """Type a command with `--json`; gives what it printed, read."""
 
     async def typed(*words: str, code: int = 0) -> Any:
-        result = await tell(*words, "--json")
+        result = await rollcall(*words, "--json")
         assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
         return json.loads(result.stdout.splitlines()[-1])
 

@@ -26,7 +26,7 @@ from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
 from app.store.schedules import backfills
 from tests import worker_harness
-from tests.commands.conftest import ROOT, Tell, TellJson
+from tests.commands.conftest import ROOT, Rollcall, RollcallJson
 from tests.wait import until
 from workers.execute import execute
 from workers.run import Run
@@ -140,7 +140,7 @@ async def test_interrupted_by_hand_it_says_so_with_130_and_the_workers_go_on(
 
 
 async def test_a_stopped_backfill_adds_no_runs_and_is_continued_by_the_same_request(
-    context: WorkerContext, tell: Tell, tell_json: TellJson, minute: datetime
+    context: WorkerContext, rollcall: Rollcall, rollcall_json: RollcallJson, minute: datetime
 ) -> None:
     pool, words = context.pool, stretch(minute, 4)
     request = BackfillRequest("scrape", minute - 3 * timedelta(minutes=1), minute, "ada")
@@ -148,14 +148,14 @@ async def test_a_stopped_backfill_adds_no_runs_and_is_continued_by_the_same_requ
     await backfill.start(pool, plan, context.clock())
     await backfill.feed(pool, context.redis, context.clock())
 
-    stopped = await tell_json("backfill", *words, "--stop")
-    again = await tell("backfill", *words, "--stop")
+    stopped = await rollcall_json("backfill", *words, "--stop")
+    again = await rollcall("backfill", *words, "--stop")
     await pool.execute("UPDATE runs SET status = 'success'")
     await backfill.feed(pool, context.redis, context.clock())
     fed = await pool.fetchval("SELECT count(*) FROM runs")
     async with executing(context):
-        rest = await tell_json("backfill", *words, "--yes")
-    (listed,) = await tell_json("backfills")
+        rest = await rollcall_json("backfill", *words, "--yes")
+    (listed,) = await rollcall_json("backfills")
 
     acts = await pool.fetch("SELECT action FROM audit_log ORDER BY id")
     assert stopped == {"schedule": "scrape", "backfill_id": str(plan.backfill.id), "stopped": True}
@@ -166,7 +166,7 @@ async def test_a_stopped_backfill_adds_no_runs_and_is_continued_by_the_same_requ
 
 
 async def test_a_backfill_of_a_range_that_ends_now_is_stopped_later_by_the_same_words(
-    context: WorkerContext, tell: Tell, minute: datetime
+    context: WorkerContext, rollcall: Rollcall, minute: datetime
 ) -> None:
     pool, hour = context.pool, timedelta(hours=1)
     request = BackfillRequest("scrape", minute - hour, minute, "ada")
@@ -175,26 +175,28 @@ async def test_a_backfill_of_a_range_that_ends_now_is_stopped_later_by_the_same_
         plan = await backfill.make_plan(pool, each, context.clock())
         await backfill.start(pool, plan, context.clock())
 
-    stopped = await tell("backfill", "scrape", "--from", "1h", "--stop")
+    stopped = await rollcall("backfill", "scrape", "--from", "1h", "--stop")
 
     rows = await pool.fetch("SELECT name, stopped_by IS NOT NULL FROM backfills ORDER BY name")
     assert stopped.exit_code == 0
     assert [tuple(row) for row in rows] == [("backfill", True), ("other", False)]
 
 
-async def test_a_range_that_ends_before_it_begins_is_refused(tell: Tell, minute: datetime) -> None:
+async def test_a_range_that_ends_before_it_begins_is_refused(
+    rollcall: Rollcall, minute: datetime
+) -> None:
     del minute  # there is a schedule
 
-    result = await tell("backfill", "scrape", "--from", "1h", "--to", "2h", "--yes")
+    result = await rollcall("backfill", "scrape", "--from", "1h", "--to", "2h", "--yes")
 
     assert result.exit_code == 2
     assert "Invalid value for --to: it is before --from" in result.stderr
 
 
 async def test_the_count_is_shown_and_no_means_nothing_is_queued(
-    tell: Tell, pool: Pool, minute: datetime
+    rollcall: Rollcall, pool: Pool, minute: datetime
 ) -> None:
-    result = await tell("backfill", *stretch(minute, 7), answer="n\n")
+    result = await rollcall("backfill", *stretch(minute, 7), answer="n\n")
 
     assert isinstance(result.exception, WrongState)
     assert "7 instants of scrape" in result.output
@@ -202,13 +204,13 @@ async def test_the_count_is_shown_and_no_means_nothing_is_queued(
 
 
 async def test_overlapping_stretches_share_their_runs_and_another_name_does_not(
-    context: WorkerContext, tell_json: TellJson, minute: datetime
+    context: WorkerContext, rollcall_json: RollcallJson, minute: datetime
 ) -> None:
     async with executing(context) as done:
-        await tell_json("backfill", *stretch(minute, 5), "--yes")
-        await tell_json("backfill", *stretch(minute, 8), "--yes")
+        await rollcall_json("backfill", *stretch(minute, 5), "--yes")
+        await rollcall_json("backfill", *stretch(minute, 8), "--yes")
         once = Counter(done)
-        await tell_json("backfill", *stretch(minute, 2), "--yes", "--name", "second")
+        await rollcall_json("backfill", *stretch(minute, 2), "--yes", "--name", "second")
 
     assert len(once) == 8
     assert set(once.values()) == {1}
@@ -216,7 +218,7 @@ async def test_overlapping_stretches_share_their_runs_and_another_name_does_not(
 
 
 async def test_only_the_missing_are_run(
-    context: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
+    context: WorkerContext, pool: Pool, rollcall_json: RollcallJson, minute: datetime
 ) -> None:
     await pool.execute(
         "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)"
@@ -225,19 +227,19 @@ async def test_only_the_missing_are_run(
     )
 
     async with executing(context):
-        told = await tell_json("backfill", *stretch(minute, 3), "--yes", "--missing")
+        result = await rollcall_json("backfill", *stretch(minute, 3), "--yes", "--missing")
 
-    assert told["total"] == 2
+    assert result["total"] == 2
 
 
 async def test_a_backfill_has_its_concurrency_and_the_list_its_limit(
-    context: WorkerContext, tell_json: TellJson, minute: datetime
+    context: WorkerContext, rollcall_json: RollcallJson, minute: datetime
 ) -> None:
     async with executing(context):
-        await tell_json("backfill", *stretch(minute, 2), "--yes", "--concurrency", "2")
-        await tell_json("backfill", *stretch(minute, 3), "--yes", "--name", "second")
+        await rollcall_json("backfill", *stretch(minute, 2), "--yes", "--concurrency", "2")
+        await rollcall_json("backfill", *stretch(minute, 3), "--yes", "--name", "second")
 
-    listed = await tell_json("backfills", "--limit", "1")
+    listed = await rollcall_json("backfills", "--limit", "1")
 
     rows = await context.pool.fetch("SELECT concurrency FROM backfills ORDER BY created_at")
     assert [row["concurrency"] for row in rows] == [2, 1]
@@ -245,40 +247,40 @@ async def test_a_backfill_has_its_concurrency_and_the_list_its_limit(
 
 
 async def test_runs_that_fail_are_told_by_the_exit_code(
-    context: WorkerContext, tell_json: TellJson, minute: datetime
+    context: WorkerContext, rollcall_json: RollcallJson, minute: datetime
 ) -> None:
     async with executing(context, RunStatus.FAILURE):
-        told = await tell_json("backfill", *stretch(minute, 2), "--yes", code=1)
+        result = await rollcall_json("backfill", *stretch(minute, 2), "--yes", code=1)
 
-    assert told["ended"] == {"failure": 2}
+    assert result["ended"] == {"failure": 2}
 
 
 async def test_one_run_that_did_not_succeed_among_others_is_exit_code_1(
-    context: WorkerContext, pool: Pool, tell: Tell, minute: datetime
+    context: WorkerContext, pool: Pool, rollcall: Rollcall, minute: datetime
 ) -> None:
     words = stretch(minute, 3)
     async with executing(context):
-        good = await tell("backfill", *words, "--yes")
+        good = await rollcall("backfill", *words, "--yes")
     await pool.execute(
         "UPDATE runs SET status = 'partial_failure' WHERE scheduled_for = $1", minute
     )
 
-    partly = await tell("backfill", *words)
+    partly = await rollcall("backfill", *words)
 
     assert (good.exit_code, good.stdout) == (0, "3 runs: 3 success\n")
     assert (partly.exit_code, partly.stdout) == (1, "3 runs: 1 partial_failure, 2 success\n")
 
 
 async def test_what_has_run_is_counted_and_nothing_to_do_needs_no_answer(
-    context: WorkerContext, pool: Pool, tell: Tell, minute: datetime
+    context: WorkerContext, pool: Pool, rollcall: Rollcall, minute: datetime
 ) -> None:
     async with executing(context):
-        await tell("backfill", *stretch(minute, 2), "--yes")
+        await rollcall("backfill", *stretch(minute, 2), "--yes")
     begun = await pool.fetchval("SELECT count(*) FROM backfills")
 
-    more = await tell("backfill", *stretch(minute, 3), answer="n\n")
-    same = await tell("backfill", *stretch(minute, 2))
-    empty = await tell("backfill", "scrape", "--from", "1s", "--to", "1s")
+    more = await rollcall("backfill", *stretch(minute, 3), answer="n\n")
+    same = await rollcall("backfill", *stretch(minute, 2))
+    empty = await rollcall("backfill", "scrape", "--from", "1s", "--to", "1s")
 
     assert "3 instants of scrape" in more.stderr
     assert "; 2 have run, 0 are open, 1 to do" in more.stderr
@@ -288,7 +290,7 @@ async def test_what_has_run_is_counted_and_nothing_to_do_needs_no_answer(
 
 
 async def test_missing_are_ticks_that_were_skipped_and_those_whose_run_failed(
-    context: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
+    context: WorkerContext, pool: Pool, rollcall_json: RollcallJson, minute: datetime
 ) -> None:
     fates = ("success", "partial_failure", "running", "failure", "lost", "cancelled")
     for number, status in enumerate(fates):
@@ -309,24 +311,24 @@ async def test_missing_are_ticks_that_were_skipped_and_those_whose_run_failed(
     )
 
     async with executing(context) as done:
-        await tell_json("backfill", *stretch(minute, len(fates) + 1), "--yes", "--missing")
+        await rollcall_json("backfill", *stretch(minute, len(fates) + 1), "--yes", "--missing")
 
     assert sorted(done) == [skipped, *(minute - timedelta(minutes=n) for n in (5, 4, 3))]
 
 
 async def test_the_list_has_the_newest_first_and_counts_what_did_not_succeed(
-    context: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
+    context: WorkerContext, pool: Pool, rollcall_json: RollcallJson, minute: datetime
 ) -> None:
     async with executing(context):
-        await tell_json("backfill", *stretch(minute, 3), "--yes")
-        await tell_json("backfill", *stretch(minute, 2), "--yes", "--name", "second")
+        await rollcall_json("backfill", *stretch(minute, 3), "--yes")
+        await rollcall_json("backfill", *stretch(minute, 2), "--yes", "--name", "second")
     await pool.execute(
         "UPDATE runs SET status = 'failure' WHERE scheduled_for = $1 AND backfill_id ="
         " (SELECT id FROM backfills WHERE name = 'backfill')",
         minute,
     )
 
-    listed = await tell_json("backfills")
+    listed = await rollcall_json("backfills")
 
     facts = [
         (row["name"], row["total"], row["fed"], row["ended"], row["failed"], row["open"])
@@ -365,11 +367,11 @@ async def test_nothing_is_added_while_a_scheduled_run_waits(
     ],
 )
 async def test_what_cannot_be_backfilled_is_refused(
-    tell: Tell, minute: datetime, words: tuple[str, ...], said: str
+    rollcall: Rollcall, minute: datetime, words: tuple[str, ...], said: str
 ) -> None:
     del minute
 
-    result = await tell("backfill", *words, "--yes")
+    result = await rollcall("backfill", *words, "--yes")
 
     assert said in str(result.exception)
 

@@ -15,7 +15,7 @@ from app.queue import org_queue
 from app.scheduling.schedule import Schedule
 from tests.collections import harness
 from tests.collections.harness import Client
-from tests.commands.conftest import Tell, TellJson
+from tests.commands.conftest import Rollcall, RollcallJson
 from tests.wait import until
 
 HOURLY = Schedule.cron("0 * * * *", name="hourly")
@@ -44,7 +44,7 @@ async def ended(acme: Client) -> UUID:
 
 
 async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations(
-    context: WorkerContext, redis: ArqRedis, tell: Tell
+    context: WorkerContext, redis: ArqRedis, rollcall: Rollcall
 ) -> None:
     acme = await harness.client(context, schedule=HOURLY)
     now = context.clock().replace(minute=0, second=0, microsecond=0)
@@ -55,7 +55,7 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
         return await org_queue.length(redis) > 0
 
     async def typed() -> Result:
-        return await tell("backfill", acme.key, *words)
+        return await rollcall("backfill", acme.key, *words)
 
     asked = asyncio.create_task(typed())
     await until(lined, 20, "the first run in line")
@@ -80,16 +80,16 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
 
 
 async def test_a_collections_run_is_asked_for_again_as_its_organisations(
-    context: WorkerContext, redis: ArqRedis, tell_json: TellJson
+    context: WorkerContext, redis: ArqRedis, rollcall_json: RollcallJson
 ) -> None:
     acme = await harness.client(context)
     old = await ended(acme)
 
-    told = await tell_json("retry", str(old))
+    result = await rollcall_json("retry", str(old))
 
     row = await context.pool.fetchrow(NEWEST, acme.org_id)
     assert row is not None
-    assert told == {
+    assert result == {
         "execution_id": str(row["execution_id"]),
         "job": acme.key,
         "task": "collection",
@@ -101,11 +101,13 @@ async def test_a_collections_run_is_asked_for_again_as_its_organisations(
     assert await in_queue(redis) == set()
 
 
-async def test_it_is_refused_with_the_run_that_is_open(context: WorkerContext, tell: Tell) -> None:
+async def test_it_is_refused_with_the_run_that_is_open(
+    context: WorkerContext, rollcall: Rollcall
+) -> None:
     acme = await harness.client(context)
     old, open_ = await ended(acme), await acme.queue()
 
-    result = await tell("retry", str(old))
+    result = await rollcall("retry", str(old))
 
     assert isinstance(result.exception, Conflict)
     assert str(open_) in str(result.exception)

@@ -16,110 +16,114 @@ from app.ledger.edit import DeclaredSchedule, register
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
-from tests.commands.conftest import Tell, TellJson, Working
+from tests.commands.conftest import Rollcall, RollcallJson, Working
 
 
-async def found(tell_json: TellJson, code: int = 1) -> dict[str, dict[str, Any]]:
-    return {one["what"]: one for one in await tell_json("doctor", code=code)}
+async def found(rollcall_json: RollcallJson, code: int = 1) -> dict[str, dict[str, Any]]:
+    return {one["what"]: one for one in await rollcall_json("doctor", code=code)}
 
 
-async def test_a_system_with_a_worker_is_healthy(tell_json: TellJson, working: Working) -> None:
+async def test_a_system_with_a_worker_is_healthy(
+    rollcall_json: RollcallJson, working: Working
+) -> None:
     async with working():
-        told = await found(tell_json, code=0)
+        result = await found(rollcall_json, code=0)
 
-    assert told["workers"]["said"].startswith("1 alive")
-    assert (told["zone data"]["level"], zone_data.VERSION in told["zone data"]["said"]) == (
+    assert result["workers"]["said"].startswith("1 alive")
+    assert (result["zone data"]["level"], zone_data.VERSION in result["zone data"]["said"]) == (
         "ok",
         True,
     )
-    assert {one["level"] for one in told.values()} <= {"ok", "warning"}
-    assert "ASKNEWS_API_KEY" in told["credentials"]["said"]
+    assert {one["level"] for one in result.values()} <= {"ok", "warning"}
+    assert "ASKNEWS_API_KEY" in result["credentials"]["said"]
 
 
 async def test_workers_with_other_zone_data_are_a_warning(
-    tell_json: TellJson, redis: ArqRedis
+    rollcall_json: RollcallJson, redis: ArqRedis
 ) -> None:
     now = datetime.now(UTC)
     await keys.write_worker(redis, "older", 60, WorkerFacts(now, now, zone_data="2020a"))
 
-    told = await found(tell_json, code=0)
+    result = await found(rollcall_json, code=0)
 
-    assert told["zone data"]["level"] == "warning"
-    assert "2020a" in told["zone data"]["said"]
-
-
-async def test_no_worker_is_a_fault_with_its_mend(tell_json: TellJson) -> None:
-    told = await found(tell_json)
-
-    assert told["workers"]["level"] == "fault"
-    assert "arq app.workers.Settings" in told["workers"]["mend"]
+    assert result["zone data"]["level"] == "warning"
+    assert "2020a" in result["zone data"]["said"]
 
 
-async def test_a_redis_that_evicts_is_a_fault(tell_json: TellJson, redis: ArqRedis) -> None:
+async def test_no_worker_is_a_fault_with_its_mend(rollcall_json: RollcallJson) -> None:
+    result = await found(rollcall_json)
+
+    assert result["workers"]["level"] == "fault"
+    assert "arq app.workers.Settings" in result["workers"]["mend"]
+
+
+async def test_a_redis_that_evicts_is_a_fault(rollcall_json: RollcallJson, redis: ArqRedis) -> None:
     config: Any = redis
     await config.config_set("maxmemory", "1gb")
     await config.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        told = await found(tell_json)
+        result = await found(rollcall_json)
     finally:
         await config.config_set("maxmemory", "0")
         await config.config_set("maxmemory-policy", "noeviction")
 
-    assert told["redis memory"]["level"] == "fault"
-    assert "noeviction" in told["redis memory"]["mend"]
+    assert result["redis memory"]["level"] == "fault"
+    assert "noeviction" in result["redis memory"]["mend"]
 
 
-async def test_a_missing_schema_is_a_fault(tell_json: TellJson, pool: Pool) -> None:
+async def test_a_missing_schema_is_a_fault(rollcall_json: RollcallJson, pool: Pool) -> None:
     await pool.execute("DELETE FROM alembic_version")
 
-    told = await found(tell_json)
+    result = await found(rollcall_json)
 
-    assert told["schema"]["level"] == "fault"
-    assert "migrate" in told["schema"]["mend"]
+    assert result["schema"]["level"] == "fault"
+    assert "migrate" in result["schema"]["mend"]
 
 
-async def test_schedules_that_nobody_decides_are_a_fault(tell_json: TellJson, pool: Pool) -> None:
+async def test_schedules_that_nobody_decides_are_a_fault(
+    rollcall_json: RollcallJson, pool: Pool
+) -> None:
     now = await pool.fetchval("SELECT clock_timestamp()")
     schedule = Schedule.every(60, name="scrape")
     declared = DeclaredSchedule("scrape", "scrape", schedule, Policies())
     await register(pool, [declared], now - timedelta(minutes=30))
 
-    told = await found(tell_json)
+    result = await found(rollcall_json)
 
-    assert told["frontier"]["level"] == "fault"
+    assert result["frontier"]["level"] == "fault"
 
 
 async def test_servers_that_are_away_are_findings(
-    tell_json: TellJson, monkeypatch: pytest.MonkeyPatch
+    rollcall_json: RollcallJson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/x")
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
 
-    told = await found(tell_json)
+    result = await found(rollcall_json)
 
-    assert (told["postgres"]["level"], told["redis"]["level"]) == ("fault", "fault")
+    assert (result["postgres"]["level"], result["redis"]["level"]) == ("fault", "fault")
 
 
 async def test_a_setting_that_cannot_be_used_is_a_finding(
-    tell_json: TellJson, monkeypatch: pytest.MonkeyPatch
+    rollcall_json: RollcallJson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAX_JOBS", "many")
 
-    told = await found(tell_json)
+    result = await found(rollcall_json)
 
-    assert "MAX_JOBS" in told["settings"]["said"]
+    assert "MAX_JOBS" in result["settings"]["said"]
 
 
 async def test_a_misspelt_setting_is_a_warning_with_the_name_it_resembles(
-    tell_json: TellJson, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    rollcall_json: RollcallJson, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("LOG_FROMAT=json\nSHOP_KEY=x\n")
     monkeypatch.setenv("DATABASE_POOLSIZE", "9")
 
-    told = [one for one in await tell_json("doctor", code=1) if one["what"] == "spelling"]
+    result = [one for one in await rollcall_json("doctor", code=1) if one["what"] == "spelling"]
 
-    assert [(one["said"], one["mend"]) for one in told] == [
+    assert [(one["said"], one["mend"]) for one in result] == [
         (
             "DATABASE_POOLSIZE in the environment is not a setting",
             "did you mean DATABASE_POOL_SIZE?",
@@ -129,25 +133,28 @@ async def test_a_misspelt_setting_is_a_warning_with_the_name_it_resembles(
 
 
 async def test_a_name_in_a_setting_that_nothing_has_is_a_warning(
-    tell_json: TellJson, monkeypatch: pytest.MonkeyPatch
+    rollcall_json: RollcallJson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRESH_MINUTES", "poll_newz=5,poll_stories=5,collection:a:b=5")
     monkeypatch.setenv("PING_URLS", "nobody=https://hc.example.org/hush")
     monkeypatch.setenv("MONTHLY_REQUESTS", "asknews_news=5,bet9j=5,recipe:books=1")
 
-    told = [one for one in await tell_json("doctor", code=1) if one["what"] == "names"]
+    result = [one for one in await rollcall_json("doctor", code=1) if one["what"] == "names"]
 
-    assert [one["said"] for one in told] == [
+    assert [one["said"] for one in result] == [
         "FRESH_MINUTES names poll_newz, which is not known",
         "PING_URLS names nobody, which is not known",
         "MONTHLY_REQUESTS names bet9j, which is not known",
     ]
-    assert [told[0]["mend"], told[2]["mend"]] == ["did you mean poll_news?", "did you mean bet9ja?"]
-    assert "poll_stories" in told[1]["mend"]
+    assert [result[0]["mend"], result[2]["mend"]] == [
+        "did you mean poll_news?",
+        "did you mean bet9ja?",
+    ]
+    assert "poll_stories" in result[1]["mend"]
 
 
 async def test_a_faulty_recipe_and_an_unreadable_schedule_are_faults(
-    tell_json: TellJson, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    rollcall_json: RollcallJson, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "shop.toml").write_text('name = "shop"\n')
     monkeypatch.setenv("SOURCES_DIR", str(tmp_path))
@@ -156,27 +163,31 @@ async def test_a_faulty_recipe_and_an_unreadable_schedule_are_faults(
     await register(pool, [declared], now)
     await pool.execute('UPDATE schedules SET spec = \'{"cron": "never"}\'')
 
-    told = await tell_json("doctor", code=1)
+    result = await rollcall_json("doctor", code=1)
 
-    faults = {one["what"]: one["said"] for one in told if one["level"] == "fault"}
+    faults = {one["what"]: one["said"] for one in result if one["level"] == "fault"}
     assert "shop.toml" in faults["recipe"]
     assert faults["schedule"].startswith("scrape cannot be read, and its ticks are held: ")
 
 
-async def test_a_worker_for_another_schema_is_a_fault(tell_json: TellJson, redis: ArqRedis) -> None:
+async def test_a_worker_for_another_schema_is_a_fault(
+    rollcall_json: RollcallJson, redis: ArqRedis
+) -> None:
     now = datetime.now(UTC)
     await keys.write_worker(redis, "older", 60, WorkerFacts(now, now, schema="0001"))
 
-    told = await found(tell_json)
+    result = await found(rollcall_json)
 
-    assert "older needs schema 0001, and the database has " in told["worker"]["said"]
+    assert "older needs schema 0001, and the database has " in result["worker"]["said"]
 
 
-async def test_it_prints_what_mends_each_fault_and_ends_with_1(tell: Tell, redis: ArqRedis) -> None:
-    without = await tell("doctor")
+async def test_it_prints_what_mends_each_fault_and_ends_with_1(
+    rollcall: Rollcall, redis: ArqRedis
+) -> None:
+    without = await rollcall("doctor")
     now = datetime.now(UTC)
     await keys.write_worker(redis, "w", 60, WorkerFacts(now, now, zone_data="2020a"))
-    warned = await tell("doctor")
+    warned = await rollcall("doctor")
 
     assert (without.exit_code, warned.exit_code) == (1, 0)
     assert "-> start one: arq app.workers.Settings" in without.stdout
@@ -184,25 +195,25 @@ async def test_it_prints_what_mends_each_fault_and_ends_with_1(tell: Tell, redis
 
 
 async def test_what_is_safe_to_fix_is_fixed(
-    tell_json: TellJson, redis: ArqRedis, pool: Pool
+    rollcall_json: RollcallJson, redis: ArqRedis, pool: Pool
 ) -> None:
     config: Any = redis
     await config.config_set("maxmemory-policy", "allkeys-lru")
     await pool.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     try:
-        told = await tell_json("doctor", "--fix", code=1)
+        result = await rollcall_json("doctor", "--fix", code=1)
         policy = await config.config_get("maxmemory-policy")
     finally:
         await config.config_set("maxmemory-policy", "noeviction")
 
-    levels = {one["what"]: one["level"] for one in told}
-    assert [one["said"] for one in told if one["what"] == "fixed"] != []
+    levels = {one["what"]: one["level"] for one in result}
+    assert [one["said"] for one in result if one["what"] == "fixed"] != []
     assert (levels["schema"], levels["redis memory"]) == ("ok", "ok")
     assert policy["maxmemory-policy"] == "noeviction"
 
 
 async def test_prune_counts_first_and_the_proof_still_comes_out(
-    tell: Tell, tell_json: TellJson, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TICK_DAYS", "1")
     now = await pool.fetchval("SELECT clock_timestamp()")
@@ -210,12 +221,12 @@ async def test_prune_counts_first_and_the_proof_still_comes_out(
     declared = DeclaredSchedule("scrape", "scrape", schedule, Policies())
     await register(pool, [declared], now - timedelta(hours=40))
     await decide_schedule(pool, "scrape", now)
-    before = await tell_json("verify")
+    before = await rollcall_json("verify")
 
-    would = {one["kind"]: one["would_go"] for one in await tell_json("prune", "--dry-run")}
-    gone = {one["kind"]: one["gone"] for one in await tell_json("prune")}
+    would = {one["kind"]: one["would_go"] for one in await rollcall_json("prune", "--dry-run")}
+    gone = {one["kind"]: one["gone"] for one in await rollcall_json("prune")}
 
-    after = await tell_json("verify")
+    after = await rollcall_json("verify")
     assert would["ticks"] == gone["ticks"] == after[0]["pruned"]
     assert (after[0]["expected"], after[0]["unaccounted"]) == (before[0]["expected"], 0)
-    assert re.search(r"unaccounted: 0", (await tell("verify")).output)
+    assert re.search(r"unaccounted: 0", (await rollcall("verify")).output)

@@ -208,13 +208,13 @@ async def test_what_the_workers_say_of_themselves_is_judged(
     ahead = WorkerFacts(now, now, running=3, clock_error=9.0, zone_data=zone_data.VERSION)
     await keys.write_worker(redis, "ahead", 60, ahead)
 
-    told = await doctor.run_checks(targets)
+    result = await doctor.run_checks(targets)
 
-    clocks = [one for one in told if one.subject == "clock" and "ahead's clock" in one.message]
-    workers = [one.message for one in told if one.subject == "workers"]
+    clocks = [one for one in result if one.subject == "clock" and "ahead's clock" in one.message]
+    workers = [one.message for one in result if one.subject == "workers"]
     assert [one.level for one in clocks] == [Level.WARNING]
     assert workers == ["2 alive, 5 runs in progress"]
-    assert level(quiet, "zone data") is level(told, "zone data") is Level.OK
+    assert level(quiet, "zone data") is level(result, "zone data") is Level.OK
     assert "worker" not in [one.subject for one in quiet]
     assert not [one for one in quiet if "silent's clock" in one.message]
 
@@ -275,10 +275,10 @@ async def test_the_queue_and_the_database_are_told_in_numbers(
             lease = now + timedelta(minutes=1) if status == "running" else None
             await pool.execute(INSERT_RUN, uuid4(), status, now, lease)
 
-    told = {one.subject: one.message for one in await doctor.run_checks(targets)}
+    result = {one.subject: one.message for one in await doctor.run_checks(targets)}
 
-    assert told["queue"] == "0 jobs; 2 runs queued, 3 running"
-    assert re.search(r", [1-9]\d* MB$", told["postgres"])
+    assert result["queue"] == "0 jobs; 2 runs queued, 3 running"
+    assert re.search(r", [1-9]\d* MB$", result["postgres"])
 
 
 async def test_a_check_that_fails_is_a_fault_with_what_mends_it(redis: ArqRedis) -> None:

@@ -22,7 +22,7 @@ from app.embedded import Servers
 from app.store.db import OPERATOR_SESSION, Pool
 from tests import servers as real
 from tests import worker_harness
-from tests.commands.conftest import ROOT, Tell, TellJson
+from tests.commands.conftest import ROOT, Rollcall, RollcallJson
 
 ROWS = 1_000_000
 MOST_MB = 300
@@ -36,7 +36,7 @@ AWKWARD = 'a "quote", a comma,\na line, a \\ and é'
 
 
 async def test_each_kind_is_written_in_each_format(
-    context: WorkerContext, tell_json: TellJson, tmp_path: Path
+    context: WorkerContext, rollcall_json: RollcallJson, tmp_path: Path
 ) -> None:
     await worker_harness.perform(context)
 
@@ -44,9 +44,9 @@ async def test_each_kind_is_written_in_each_format(
     for kind in ("odds", "changes", "articles", "stories", "items", "runs"):
         for form in ("csv", "jsonl", "parquet"):
             file = tmp_path / f"{kind}.{form}"
-            told = await tell_json("export", kind, str(file), "--format", form)
-            assert file.stat().st_size == told["bytes"] or form == "parquet"
-            counts.setdefault(kind, set()).add(told["rows"])
+            result = await rollcall_json("export", kind, str(file), "--format", form)
+            assert file.stat().st_size == result["bytes"] or form == "parquet"
+            counts.setdefault(kind, set()).add(result["rows"])
 
     prices = await context.pool.fetchval("SELECT count(*) FROM odds_prices")
     assert counts["odds"] == counts["changes"] == {prices}
@@ -56,7 +56,7 @@ async def test_each_kind_is_written_in_each_format(
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
 async def test_no_scraped_text_is_a_formula_in_a_csv_file(
-    tell: Tell, pool: Pool, sign: str
+    rollcall: Rollcall, pool: Pool, sign: str
 ) -> None:
     formula = f"{sign}cmd|' /C calc'!A0"
     await pool.execute(
@@ -67,12 +67,12 @@ async def test_no_scraped_text_is_a_formula_in_a_csv_file(
         formula,
     )
 
-    (row,) = csv.DictReader(io.StringIO((await tell("export", "articles")).stdout, newline=""))
+    (row,) = csv.DictReader(io.StringIO((await rollcall("export", "articles")).stdout, newline=""))
 
     assert row["title"] == row["article_id"] == f"'{formula}"
 
 
-async def test_awkward_words_come_out_as_they_went_in(tell: Tell, pool: Pool) -> None:
+async def test_awkward_words_come_out_as_they_went_in(rollcall: Rollcall, pool: Pool) -> None:
     await pool.execute(
         "INSERT INTO runs (execution_id, job, trigger, status, queued_at, error_message, attempt,"
         " losses, max_attempts, timeout_seconds, lease_epoch)"
@@ -80,20 +80,20 @@ async def test_awkward_words_come_out_as_they_went_in(tell: Tell, pool: Pool) ->
         AWKWARD,
     )
 
-    (line,) = (await tell("export", "runs", "--format", "jsonl")).stdout.splitlines()
-    (row,) = csv.DictReader(io.StringIO((await tell("export", "runs")).stdout))
+    (line,) = (await rollcall("export", "runs", "--format", "jsonl")).stdout.splitlines()
+    (row,) = csv.DictReader(io.StringIO((await rollcall("export", "runs")).stdout))
 
     assert json.loads(line)["error_message"] == row["error_message"] == AWKWARD
 
 
 async def test_parquet_keeps_types(
-    context: WorkerContext, tell_json: TellJson, tmp_path: Path
+    context: WorkerContext, rollcall_json: RollcallJson, tmp_path: Path
 ) -> None:
     parquet: Any = import_module("pyarrow.parquet")
     await worker_harness.perform(context)
     file = tmp_path / "odds.parquet"
 
-    await tell_json("export", "odds", str(file), "--format", "parquet")
+    await rollcall_json("export", "odds", str(file), "--format", "parquet")
 
     table = parquet.read_table(file)
     row = table.slice(0, 1).to_pylist()[0]
@@ -112,16 +112,16 @@ async def test_parquet_keeps_types(
 
 
 async def test_a_stretch_of_time_is_cut_out(
-    tell_json: TellJson, pool: Pool, tmp_path: Path
+    rollcall_json: RollcallJson, pool: Pool, tmp_path: Path
 ) -> None:
     await pool.execute(FILL, 3_000)
 
-    told = await tell_json(
+    result = await rollcall_json(
         *("export", "changes", str(tmp_path / "x.csv")),
         *("--since", "2026-09-05T00:00:01Z", "--until", "2026-09-05T00:00:02Z"),
     )
 
-    assert told["rows"] == 1_000
+    assert result["rows"] == 1_000
 
 
 BEGIN, END = "2026-09-05T00:00:00Z", "2026-09-06T00:00:00Z"
@@ -169,7 +169,7 @@ NAME_OF = {
 
 @pytest.mark.parametrize("kind", ROWS_AT)
 async def test_each_kind_is_cut_by_its_own_instant_with_the_first_and_without_the_last(
-    tell: Tell, pool: Pool, kind: str
+    rollcall: Rollcall, pool: Pool, kind: str
 ) -> None:
     begin, end = datetime.fromisoformat(BEGIN), datetime.fromisoformat(END)
     moment = timedelta(microseconds=1)
@@ -183,7 +183,7 @@ async def test_each_kind_is_cut_by_its_own_instant_with_the_first_and_without_th
 
     found: list[list[str]] = []
     for words in (("--since", BEGIN, "--until", END), ("--since", BEGIN), ("--until", END)):
-        printed = (await tell("export", kind, *words)).stdout
+        printed = (await rollcall("export", kind, *words)).stdout
         found.append([row[NAME_OF[kind]] for row in csv.DictReader(io.StringIO(printed))])
 
     assert [sorted(names) for names in found] == [
@@ -194,13 +194,13 @@ async def test_each_kind_is_cut_by_its_own_instant_with_the_first_and_without_th
 
 
 async def test_an_export_that_fails_leaves_no_file_and_the_old_one_as_it_was(
-    tell: Tell, pool: Pool, tmp_path: Path
+    rollcall: Rollcall, pool: Pool, tmp_path: Path
 ) -> None:
     file = tmp_path / "runs.csv"
     file.write_text("before")
     await pool.execute("ALTER TABLE runs RENAME COLUMN worker TO somebody")
 
-    result = await tell("export", "runs", str(file))
+    result = await rollcall("export", "runs", str(file))
 
     assert result.exit_code != 0
     assert file.read_text() == "before"
@@ -208,14 +208,14 @@ async def test_an_export_that_fails_leaves_no_file_and_the_old_one_as_it_was(
 
 
 async def test_a_pipe_is_written_to_and_stays_a_pipe(
-    tell: Tell, pool: Pool, tmp_path: Path
+    rollcall: Rollcall, pool: Pool, tmp_path: Path
 ) -> None:
     del pool
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
 
-    result = await tell("export", "runs", str(pipe))
+    result = await rollcall("export", "runs", str(pipe))
     read = os.read(reading, 65_536)
     os.close(reading)
 

@@ -24,7 +24,7 @@ from app.store.db import Pool
 from app.store.orgs import webhooks
 from tests import worker_harness
 from tests.collections import harness
-from tests.commands.conftest import Tell, TellJson
+from tests.commands.conftest import Rollcall, RollcallJson
 
 INSERT_RUN = """
 INSERT INTO runs (execution_id, job, trigger, status, worker, created_at, queued_at, started_at,
@@ -73,15 +73,15 @@ def words_of(output: str) -> str:
 
 
 async def test_pause_until_ends_by_itself_and_health_knows_at_once(
-    tell: Tell, pool: Pool, redis: ArqRedis
+    rollcall: Rollcall, pool: Pool, redis: ArqRedis
 ) -> None:
     await declare(pool, timedelta())
 
-    await tell("pause", "scrape", "--note", "moves", "--until", "2999-01-01")
+    await rollcall("pause", "scrape", "--note", "moves", "--until", "2999-01-01")
     until = await pool.fetchval("SELECT paused_until FROM schedules")
     paused = (await keys.read_jobs(redis))["scrape"]
-    listed = words_of((await tell("jobs")).output)
-    await tell("resume", "scrape")
+    listed = words_of((await rollcall("jobs")).output)
+    await rollcall("resume", "scrape")
     resumed = (await keys.read_jobs(redis))["scrape"]
 
     assert until == datetime(2999, 1, 1, tzinfo=UTC)
@@ -90,37 +90,39 @@ async def test_pause_until_ends_by_itself_and_health_knows_at_once(
     assert resumed.paused_at is None
 
 
-async def test_pause_until_the_past_is_refused(tell: Tell, pool: Pool) -> None:
+async def test_pause_until_the_past_is_refused(rollcall: Rollcall, pool: Pool) -> None:
     await declare(pool, timedelta())
 
-    refused = await tell("pause", "scrape", "--note", "moves", "--until", "2020-01-01")
+    refused = await rollcall("pause", "scrape", "--note", "moves", "--until", "2020-01-01")
 
     assert refused.exit_code == 2
     assert await pool.fetchval("SELECT paused_at FROM schedules") is None
 
 
-async def test_a_cancelled_run_names_who_cancelled_it(tell: Tell, pool: Pool) -> None:
+async def test_a_cancelled_run_names_who_cancelled_it(rollcall: Rollcall, pool: Pool) -> None:
     run_id = await insert_run(pool, timedelta(), status="running")
 
-    await tell("cancel", str(run_id))
+    await rollcall("cancel", str(run_id))
 
     message = await pool.fetchval("SELECT error_message FROM runs")
     assert terminal.current_user() in message
 
 
-async def test_runs_are_filtered_by_trigger_and_age(tell_json: TellJson, pool: Pool) -> None:
+async def test_runs_are_filtered_by_trigger_and_age(
+    rollcall_json: RollcallJson, pool: Pool
+) -> None:
     old = await insert_run(pool, timedelta(hours=3))
     new = await insert_run(pool, timedelta(minutes=1), trigger="backfill")
 
-    manual = await tell_json("runs", "--trigger", "manual")
-    recent = await tell_json("runs", "--since", "2h")
+    manual = await rollcall_json("runs", "--trigger", "manual")
+    recent = await rollcall_json("runs", "--since", "2h")
 
     assert [run["execution_id"] for run in manual] == [str(old)]
     assert [run["execution_id"] for run in recent] == [str(new)]
 
 
 async def test_a_run_is_printed_with_its_events_sources_rejected_records_and_log(
-    tell: Tell, pool: Pool, redis: ArqRedis
+    rollcall: Rollcall, pool: Pool, redis: ArqRedis
 ) -> None:
     run_id = await insert_run(pool, timedelta(minutes=1))
     await pool.execute(
@@ -133,7 +135,7 @@ async def test_a_run_is_printed_with_its_events_sources_rejected_records_and_log
     await client.rpush(log.key(run_id), "2026-09-05T14:00:00Z page.read number=3")
     await client.expire(log.key(run_id), 60)
 
-    printed = words_of((await tell("run", str(run_id))).output)
+    printed = words_of((await rollcall("run", str(run_id))).output)
 
     assert "Events" in printed
     assert "w1" in printed
@@ -142,15 +144,17 @@ async def test_a_run_is_printed_with_its_events_sources_rejected_records_and_log
     assert "2026-09-05 14:00:00Z page.read number=3" in printed
 
 
-async def test_ticks_are_cut_at_an_instant_and_at_a_number(tell_json: TellJson, pool: Pool) -> None:
+async def test_ticks_are_cut_at_an_instant_and_at_a_number(
+    rollcall_json: RollcallJson, pool: Pool
+) -> None:
     now = await declare(pool, timedelta(minutes=30))
     await edit.pause(pool, "scrape", now - timedelta(minutes=20), by="ada", note="")
     await edit.resume(pool, "scrape", now, by="ada")
     border = now - timedelta(minutes=10)
 
-    every = await tell_json("ticks", "scrape")
-    before = await tell_json("ticks", "scrape", "--until", border.isoformat())
-    first = await tell_json("ticks", "scrape", "--limit", "1")
+    every = await rollcall_json("ticks", "scrape")
+    before = await rollcall_json("ticks", "scrape", "--until", border.isoformat())
+    first = await rollcall_json("ticks", "scrape", "--limit", "1")
 
     instants = [datetime.fromisoformat(row["scheduled_for"]) for row in every]
     assert instants == sorted(instants, reverse=True)
@@ -160,21 +164,21 @@ async def test_ticks_are_cut_at_an_instant_and_at_a_number(tell_json: TellJson, 
 
 
 async def test_rejected_records_are_filtered_by_source_and_age_and_limited(
-    tell_json: TellJson, pool: Pool
+    rollcall_json: RollcallJson, pool: Pool
 ) -> None:
     now, run_id = await now_of(pool), await insert_run(pool, timedelta(hours=5))
     for hours in range(3):
         await pool.execute(INSERT_REJECTED, run_id, str(hours), now - timedelta(hours=hours))
 
-    recent = await tell_json("rejected", "--source", "books", "--since", "90m")
-    limited = await tell_json("rejected", "--limit", "1")
+    recent = await rollcall_json("rejected", "--source", "books", "--since", "90m")
+    limited = await rollcall_json("rejected", "--limit", "1")
 
     assert [row["record_id"] for row in recent] == ["0", "1"]
     assert len(limited) == 1
 
 
 async def test_rejected_records_are_those_of_the_job_and_of_the_source_the_newest_run_first(
-    tell: Tell, tell_json: TellJson, pool: Pool
+    rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool
 ) -> None:
     now = await now_of(pool)
     old, new, other = [await insert_run(pool, timedelta(hours=hours)) for hours in (5, 3, 4)]
@@ -183,12 +187,12 @@ async def test_rejected_records_are_those_of_the_job_and_of_the_source_the_newes
         await pool.execute(INSERT_REJECTED, run_id, record, now)
     await pool.execute(INSERT_REJECTED.replace("'books'", "'bet9ja'"), old, "5", now)
 
-    every = await tell_json("rejected")
-    of_job = await tell_json("rejected", "--job", "scrape")
-    of_source = await tell_json("rejected", "--source", "books")
-    of_both = await tell_json("rejected", "--source", "bet9ja", "--job", "scrape")
-    none = await tell_json("rejected", "--source", "bet9ja", "--job", "poll_news")
-    shown = (await tell("rejected", "--source", "bet9ja")).stdout
+    every = await rollcall_json("rejected")
+    of_job = await rollcall_json("rejected", "--job", "scrape")
+    of_source = await rollcall_json("rejected", "--source", "books")
+    of_both = await rollcall_json("rejected", "--source", "bet9ja", "--job", "scrape")
+    none = await rollcall_json("rejected", "--source", "bet9ja", "--job", "poll_news")
+    shown = (await rollcall("rejected", "--source", "bet9ja")).stdout
 
     assert [row["record_id"] for row in every] == ["2", "3", "4", "1", "5"]
     assert [row["record_id"] for row in of_job] == ["2", "3", "1", "5"]
@@ -201,57 +205,57 @@ async def test_rejected_records_are_those_of_the_job_and_of_the_source_the_newes
 
 
 async def test_workers_lists_the_runs_of_each_and_ends_with_1_without_any(
-    tell: Tell, tell_json: TellJson, pool: Pool, redis: ArqRedis
+    rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool, redis: ArqRedis
 ) -> None:
-    none = await tell("workers")
+    none = await rollcall("workers")
     now = datetime.now(UTC)
     for name in ("one", "two"):
         await keys.write_worker(redis, name, 60, WorkerFacts(now, now))
     run_id = await insert_run(pool, timedelta(), status="running", worker="two")
 
-    listed = await tell_json("workers")
+    listed = await rollcall_json("workers")
 
     assert none.exit_code == 1
     assert [(row["worker"], row["runs"]) for row in listed] == [("one", []), ("two", [str(run_id)])]
 
 
 async def test_status_prints_the_requests_of_the_month(
-    tell: Tell, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    rollcall: Rollcall, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del pool
     monkeypatch.setenv("MONTHLY_REQUESTS", "bet9ja=5000")
 
-    printed = (await tell("status")).output
+    printed = (await rollcall("status")).output
 
     assert "bet9ja: 0 of 5,000 requests this month" in printed
 
 
 async def test_jobs_lists_collections_only_if_asked_for(
-    context: WorkerContext, tell_json: TellJson
+    context: WorkerContext, rollcall_json: RollcallJson
 ) -> None:
     acme = await harness.client(context)
 
-    without = await tell_json("jobs")
-    all_of_them = await tell_json("jobs", "--collections")
+    without = await rollcall_json("jobs")
+    all_of_them = await rollcall_json("jobs", "--collections")
 
     assert acme.key not in [row["job"] for row in without]
     assert acme.key in [row["job"] for row in all_of_them]
 
 
 async def test_verify_ends_with_1_if_a_tick_has_no_outcome_and_all_counts_again(
-    tell: Tell, tell_json: TellJson, pool: Pool
+    rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool
 ) -> None:
     now = await declare(pool, timedelta(minutes=30))
     await edit.pause(pool, "scrape", now - timedelta(minutes=20), by="ada", note="")
     await edit.resume(pool, "scrape", now, by="ada")
-    await tell("verify")
+    await rollcall("verify")
     deleted = await pool.fetchval(
         "WITH gone AS (DELETE FROM ticks RETURNING 1) SELECT count(*) FROM gone"
     )
 
-    proven = await tell_json("verify")
-    (counted,) = await tell_json("verify", "--all", code=1)
-    printed = await tell("verify", "--all")
+    proven = await rollcall_json("verify")
+    (counted,) = await rollcall_json("verify", "--all", code=1)
+    printed = await rollcall("verify", "--all")
 
     assert deleted > 0
     assert [account["unaccounted"] for account in proven] == [0]
@@ -261,43 +265,45 @@ async def test_verify_ends_with_1_if_a_tick_has_no_outcome_and_all_counts_again(
 
 
 async def test_verify_prints_what_became_of_the_changes_for_webhooks(
-    tell: Tell, pool: Pool
+    rollcall: Rollcall, pool: Pool
 ) -> None:
-    without = await tell("verify")
+    without = await rollcall("verify")
     org_id = await tokens.create_org(pool, "Acme", await now_of(pool))
     async with tenancy.org_transaction(pool, org_id) as connection:
         webhook = (uuid4(), "https://acme.example/in", b"sealed")
         await webhooks.add(connection, org_id, webhook, await now_of(pool), "ada")
 
-    printed = words_of((await tell("verify")).output)
+    printed = words_of((await rollcall("verify")).output)
 
     assert "webhooks" not in without.output
     assert "1 webhooks, changes delivered: 0, waiting: 0, undelivered: 0" in printed
 
 
-async def test_export_to_the_standard_output_is_not_described(tell: Tell, pool: Pool) -> None:
+async def test_export_to_the_standard_output_is_not_described(
+    rollcall: Rollcall, pool: Pool
+) -> None:
     del pool
-    refused = await tell("export", "runs", "--json")
+    refused = await rollcall("export", "runs", "--json")
 
     assert refused.exit_code == 2
     assert "--json describes a file" in words_of(refused.output)
 
 
 async def test_replay_reads_only_pages_with_rejected_records_if_asked_for(
-    context: WorkerContext, tell_json: TellJson
+    context: WorkerContext, rollcall_json: RollcallJson
 ) -> None:
     await worker_harness.perform(context)
 
-    every = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
-    only = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run", "--only-rejected")
+    every = await rollcall_json("replay", "bet9ja", "--since", "1d", "--dry-run")
+    only = await rollcall_json("replay", "bet9ja", "--since", "1d", "--dry-run", "--only-rejected")
 
     assert every["pages"] > only["pages"]
 
 
-async def test_a_retired_schedule_has_its_act_on_record(tell: Tell, pool: Pool) -> None:
+async def test_a_retired_schedule_has_its_act_on_record(rollcall: Rollcall, pool: Pool) -> None:
     await declare(pool, timedelta(minutes=1))
 
-    done = await tell("retire", "scrape", "--json")
+    done = await rollcall("retire", "scrape", "--json")
 
     assert json.loads(done.stdout.splitlines()[-1])["retired"] is True
     by = await pool.fetchval("SELECT by FROM schedule_edits WHERE action = 'retired'")
@@ -305,11 +311,11 @@ async def test_a_retired_schedule_has_its_act_on_record(tell: Tell, pool: Pool) 
 
 
 async def test_an_exported_file_is_named_with_its_rows(
-    tell_json: TellJson, pool: Pool, tmp_path: Path
+    rollcall_json: RollcallJson, pool: Pool, tmp_path: Path
 ) -> None:
     await insert_run(pool, timedelta(hours=3))
     await insert_run(pool, timedelta(minutes=1))
 
-    done = await tell_json("export", "runs", str(tmp_path / "runs.csv"), "--since", "2h")
+    done = await rollcall_json("export", "runs", str(tmp_path / "runs.csv"), "--since", "2h")
 
     assert (Path(done["file"]).name, done["rows"]) == ("runs.csv", 1)

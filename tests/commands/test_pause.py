@@ -20,7 +20,7 @@ from app.scheduling.schedule import EPOCH, Schedule
 from app.store import schema
 from app.store.db import Pool, open_pool
 from tests import servers as real
-from tests.commands.conftest import Tell, TellJson
+from tests.commands.conftest import Rollcall, RollcallJson
 
 
 async def register(pool: Pool, ago: timedelta = timedelta()) -> datetime:
@@ -32,12 +32,12 @@ async def register(pool: Pool, ago: timedelta = timedelta()) -> datetime:
     return now
 
 
-async def test_pause_records_who_and_why_and_resume_ends_it(tell: Tell, pool: Pool) -> None:
+async def test_pause_records_who_and_why_and_resume_ends_it(rollcall: Rollcall, pool: Pool) -> None:
     await register(pool)
 
-    paused = await tell("pause", "scrape", "--note", "the site moves")
+    paused = await rollcall("pause", "scrape", "--note", "the site moves")
     during = await pool.fetchrow("SELECT paused_at, paused_by, paused_note FROM schedules")
-    resumed = await tell("resume", "scrape")
+    resumed = await rollcall("resume", "scrape")
     after = await pool.fetchrow("SELECT paused_at, paused_by, paused_note FROM schedules")
 
     assert (paused.exit_code, paused.stdout) == (0, "scrape is paused: the site moves\n")
@@ -51,57 +51,57 @@ async def test_pause_records_who_and_why_and_resume_ends_it(tell: Tell, pool: Po
 
 
 async def test_a_pause_by_somebody_else_is_kept_and_a_second_resume_changes_nothing(
-    tell: Tell, tell_json: TellJson, pool: Pool
+    rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool
 ) -> None:
     await edit.pause(pool, "scrape", await register(pool), by="ada", note="the site moves")
 
-    again = await tell("pause", "scrape", "--note", "for good")
+    again = await rollcall("pause", "scrape", "--note", "for good")
     note = await pool.fetchval("SELECT paused_note FROM schedules")
-    await tell("resume", "scrape")
-    resumed = await tell("resume", "scrape")
-    told = await tell_json("resume", "scrape")
+    await rollcall("resume", "scrape")
+    resumed = await rollcall("resume", "scrape")
+    result = await rollcall_json("resume", "scrape")
 
     assert isinstance(again.exception, WrongState)
     assert "the site moves" in str(again.exception)
     assert note == "the site moves"
     assert (resumed.exit_code, resumed.stdout) == (0, "scrape was not paused; nothing changed\n")
-    assert told == {"job": "scrape", "paused": False, "resumed": False}
+    assert result == {"job": "scrape", "paused": False, "resumed": False}
     assert await pool.fetchval("SELECT count(*) FROM schedule_edits") == 2
 
 
-async def test_resume_records_the_ticks_of_the_pause(tell: Tell, pool: Pool) -> None:
+async def test_resume_records_the_ticks_of_the_pause(rollcall: Rollcall, pool: Pool) -> None:
     now = await register(pool, timedelta(minutes=10))
     await edit.pause(pool, "scrape", now - timedelta(minutes=5), by="ada", note="")
 
-    await tell("resume", "scrape")
+    await rollcall("resume", "scrape")
 
     count = await pool.fetchval("SELECT count(*) FROM ticks WHERE reason = 'paused'")
     assert count in {5, 6}
 
 
 @pytest.mark.parametrize("words", [("pause", "nobody", "--note", "moves"), ("resume", "nobody")])
-async def test_an_unknown_job_is_refused(tell: Tell, words: tuple[str, ...]) -> None:
-    result = await tell(*words)
+async def test_an_unknown_job_is_refused(rollcall: Rollcall, words: tuple[str, ...]) -> None:
+    result = await rollcall(*words)
 
     assert result.exit_code != 0
     assert isinstance(result.exception, UnknownJob)
 
 
-async def test_why_explains_a_tick_of_a_pause_with_its_note(tell: Tell, pool: Pool) -> None:
+async def test_why_explains_a_tick_of_a_pause_with_its_note(rollcall: Rollcall, pool: Pool) -> None:
     now = await register(pool, timedelta(minutes=10))
     await edit.pause(pool, "scrape", now - timedelta(minutes=8), by="ada", note="the site moves")
     tick = (now - timedelta(minutes=5)).replace(second=0, microsecond=0)
     await edit.resume(pool, "scrape", now, by="ada")
 
-    result = await tell("why", "scrape", tick.isoformat())
+    result = await rollcall("why", "scrape", tick.isoformat())
 
     assert result.exit_code == 0
     assert tick.strftime("%H:%M") in result.stdout
     assert "paused" in result.stdout
 
 
-async def test_why_of_an_unknown_job_is_no_usage_error(tell: Tell) -> None:
-    result = await tell("why", "nobody")
+async def test_why_of_an_unknown_job_is_no_usage_error(rollcall: Rollcall) -> None:
+    result = await rollcall("why", "nobody")
 
     assert isinstance(result.exception, UnknownJob)
     assert "nobody" in str(result.exception)
@@ -109,9 +109,9 @@ async def test_why_of_an_unknown_job_is_no_usage_error(tell: Tell) -> None:
 
 
 async def test_login_prints_an_address_that_signs_in_once(
-    tell: Tell, pool: Pool, redis: ArqRedis
+    rollcall: Rollcall, pool: Pool, redis: ArqRedis
 ) -> None:
-    result = await tell("login", "--base", "https://rollcall.example/")
+    result = await rollcall("login", "--base", "https://rollcall.example/")
 
     base, _, secret = result.stdout.strip().partition("/login?once=")
     now = await pool.fetchval("SELECT clock_timestamp()")
@@ -125,9 +125,9 @@ async def test_login_prints_an_address_that_signs_in_once(
 
 
 async def test_login_at_an_address_that_no_browser_opens_is_refused(
-    tell: Tell, redis: ArqRedis
+    rollcall: Rollcall, redis: ArqRedis
 ) -> None:
-    result = await tell("login", "--base", "rollcall.example.org")
+    result = await rollcall("login", "--base", "rollcall.example.org")
 
     assert result.exit_code == 2
     assert "must start with http:// or https://" in result.stderr
@@ -135,11 +135,11 @@ async def test_login_at_an_address_that_no_browser_opens_is_refused(
 
 
 async def test_login_is_at_the_address_of_the_settings(
-    tell: Tell, monkeypatch: pytest.MonkeyPatch
+    rollcall: Rollcall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local = await tell("login")
+    local = await rollcall("login")
     monkeypatch.setenv("PUBLIC_URL", "https://rollcall.example")
-    public = await tell("login", "--json")
+    public = await rollcall("login", "--json")
 
     assert local.stdout.startswith("http://127.0.0.1:8000/login?once=")
     assert json.loads(public.stdout)["url"].startswith("https://rollcall.example/login?once=")
@@ -154,11 +154,11 @@ async def empty(servers: Servers) -> AsyncGenerator[str]:
 
 
 async def test_migrate_upgrades_an_empty_database(
-    tell: Tell, empty: str, monkeypatch: pytest.MonkeyPatch
+    rollcall: Rollcall, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty)
 
-    result = await tell("migrate")
+    result = await rollcall("migrate")
 
     pool = await open_pool(empty, size=1)
     revision = await schema.database_revision(pool)
@@ -168,13 +168,13 @@ async def test_migrate_upgrades_an_empty_database(
 
 
 async def test_jobs_names_the_next_tick_that_is_not_excluded(
-    tell_json: TellJson, pool: Pool
+    rollcall_json: RollcallJson, pool: Pool
 ) -> None:
     now = datetime.now(UTC)
     policies = Policies(exclude=Exclusions(start=(now + timedelta(days=30)).isoformat()))
     every_day = Schedule.every(86_400, anchor=now)
     await edit.edit(pool, DeclaredSchedule("later", "poll_news", every_day, policies), now)
 
-    (row,) = await tell_json("jobs")
+    (row,) = await rollcall_json("jobs")
 
     assert datetime.fromisoformat(row["next"]) == now + timedelta(days=30)

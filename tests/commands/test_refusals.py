@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from app.store.db import Pool
-from tests.commands.conftest import Tell
+from tests.commands.conftest import Rollcall
 from tests.commands.test_options import declare, words_of
 
 HUGE = "9223372036854775808"
@@ -53,27 +53,27 @@ HUGE = "9223372036854775808"
     ],
 )
 async def test_what_cannot_be_meant_is_refused(
-    tell: Tell, pool: Pool, words: str, said: str
+    rollcall: Rollcall, pool: Pool, words: str, said: str
 ) -> None:
     await declare(pool, timedelta())
     before, _, rest = words.partition("<")
     blank, _, after = rest.partition(">")
     typed = [*before.split(), *([blank] if rest else []), *after.split()]
 
-    result = await tell(*typed)
+    result = await rollcall(*typed)
 
     assert result.exit_code == 2, f"{result.output}\n{result.exception!r}"
     assert said in words_of(result.output)
 
 
 async def test_an_account_without_a_name_can_make_a_token(
-    tell: Tell, monkeypatch: pytest.MonkeyPatch
+    rollcall: Rollcall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nameless() -> str:
         raise KeyError("getpwuid(): uid not found: 4711")
 
     monkeypatch.setattr(getpass, "getuser", nameless)
 
-    result = await tell("token", "create", "--operator")
+    result = await rollcall("token", "create", "--operator")
 
     assert result.exit_code == 0, repr(result.exception)

@@ -7,7 +7,7 @@ import pytest
 from app.context import WorkerContext
 from app.core.errors import BadRecipe, UnknownJob
 from tests import worker_harness
-from tests.commands.conftest import Tell, TellJson
+from tests.commands.conftest import Rollcall, RollcallJson
 
 WARES = """
 name = "wares"
@@ -28,14 +28,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES_DIR", str(tmp_path))
 
 
-async def test_a_recipe_is_named_by_its_schedule(tell_json: TellJson) -> None:
-    told = await tell_json("replay", "source:wares", "--since", "1d")
+async def test_a_recipe_is_named_by_its_schedule(rollcall_json: RollcallJson) -> None:
+    result = await rollcall_json("replay", "source:wares", "--since", "1d")
 
-    assert (told["pages"], told["run_id"]) == (0, None)
+    assert (result["pages"], result["run_id"]) == (0, None)
 
 
 async def test_the_stored_pages_of_a_source_are_parsed_again(
-    context: WorkerContext, tell_json: TellJson
+    context: WorkerContext, rollcall_json: RollcallJson
 ) -> None:
     run_id = await worker_harness.perform(context)
     stored = await context.pool.fetchval(
@@ -43,16 +43,16 @@ async def test_the_stored_pages_of_a_source_are_parsed_again(
     )
     rows = await worker_harness.source_rows(context.pool, run_id)
 
-    found = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
+    found = await rollcall_json("replay", "bet9ja", "--since", "1d", "--dry-run")
 
     assert found["pages"] == stored > 0
     assert found["records"] == rows["bet9ja"]["records"] - rows["bet9ja"]["rejected"] > 0
     assert (found["new"], found["changed"], found["run_id"]) == (0, 0, None)
 
 
-async def test_what_is_not_there_is_refused_with_what_there_is(tell: Tell) -> None:
-    nobody = await tell("replay", "nobody", "--since", "1d")
-    gone = await tell("replay", "source:gone", "--since", "1d")
+async def test_what_is_not_there_is_refused_with_what_there_is(rollcall: Rollcall) -> None:
+    nobody = await rollcall("replay", "nobody", "--since", "1d")
+    gone = await rollcall("replay", "source:gone", "--since", "1d")
 
     assert isinstance(nobody.exception, UnknownJob)
     assert "bet9ja" in str(nobody.exception)
@@ -61,7 +61,7 @@ async def test_what_is_not_there_is_refused_with_what_there_is(tell: Tell) -> No
 
 
 async def test_a_dry_run_writes_nothing_and_a_replay_only_after_a_yes(
-    context: WorkerContext, tell: Tell, tell_json: TellJson
+    context: WorkerContext, rollcall: Rollcall, rollcall_json: RollcallJson
 ) -> None:
     await worker_harness.perform(context)
     await context.pool.execute("UPDATE odds_prices SET price = 999")
@@ -70,10 +70,10 @@ async def test_a_dry_run_writes_nothing_and_a_replay_only_after_a_yes(
     wrong += " WHERE price = 999 AND platform = 'bet9ja'"
     before = await context.pool.fetchval(wrong)
 
-    dry = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
-    await tell("replay", "bet9ja", "--since", "1d", answer="n\n")
+    dry = await rollcall_json("replay", "bet9ja", "--since", "1d", "--dry-run")
+    await rollcall("replay", "bet9ja", "--since", "1d", answer="n\n")
     untouched = await context.pool.fetchval(wrong)
-    done = await tell_json("replay", "bet9ja", "--since", "1d", "--yes")
+    done = await rollcall_json("replay", "bet9ja", "--since", "1d", "--yes")
 
     assert before == untouched > 0
     assert dry["changed"] > 0

@@ -11,7 +11,7 @@ from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
-from tests.commands.conftest import Tell, TellJson
+from tests.commands.conftest import Rollcall, RollcallJson
 
 
 async def left_behind(pool: Pool) -> datetime:
@@ -23,15 +23,15 @@ async def left_behind(pool: Pool) -> datetime:
 
 
 async def test_the_doctor_names_it_until_it_is_retired(
-    tell: Tell, tell_json: TellJson, pool: Pool, redis: ArqRedis
+    rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool, redis: ArqRedis
 ) -> None:
     await left_behind(pool)
     await publish.publish_all_jobs(pool, redis)
-    before = [one for one in await tell_json("doctor", code=1) if one["what"] == "schedule"]
+    before = [one for one in await rollcall_json("doctor", code=1) if one["what"] == "schedule"]
 
-    done = await tell("retire", "old")
+    done = await rollcall("retire", "old")
 
-    after = [one for one in await tell_json("doctor", code=1) if one["what"] == "schedule"]
+    after = [one for one in await rollcall_json("doctor", code=1) if one["what"] == "schedule"]
     await publish.publish_all_jobs(pool, redis)
     edit = await pool.fetchrow("SELECT action FROM schedule_edits")
     assert [one["said"] for one in before] == ["old is no longer declared"]
@@ -42,19 +42,21 @@ async def test_the_doctor_names_it_until_it_is_retired(
     assert edit["action"] == "retired"
 
 
-async def test_its_past_is_still_verified(tell: Tell, tell_json: TellJson, pool: Pool) -> None:
+async def test_its_past_is_still_verified(
+    rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool
+) -> None:
     await left_behind(pool)
 
-    await tell("retire", "old")
+    await rollcall("retire", "old")
 
-    (told,) = await tell_json("verify")
-    assert told["expected"] > 0
-    assert told["unaccounted"] == 0
+    (result,) = await rollcall_json("verify")
+    assert result["expected"] > 0
+    assert result["unaccounted"] == 0
 
 
-async def test_who_declares_it_again_revives_it(tell: Tell, pool: Pool) -> None:
+async def test_who_declares_it_again_revives_it(rollcall: Rollcall, pool: Pool) -> None:
     now = await left_behind(pool)
-    await tell("retire", "old")
+    await rollcall("retire", "old")
 
     again = DeclaredSchedule("old", "old", Schedule.every(600, name="old"), Policies())
     await ledger.register(pool, [again], now + timedelta(minutes=1))
@@ -62,12 +64,14 @@ async def test_who_declares_it_again_revives_it(tell: Tell, pool: Pool) -> None:
     assert await pool.fetchval("SELECT retired_at IS NULL AND enabled FROM schedules")
 
 
-async def test_what_is_declared_or_is_not_there_is_not_retired(tell: Tell, pool: Pool) -> None:
+async def test_what_is_declared_or_is_not_there_is_not_retired(
+    rollcall: Rollcall, pool: Pool
+) -> None:
     await left_behind(pool)
 
-    declared = await tell("retire", "scrape_all_platforms")
-    theirs = await tell("retire", "collection:x")
-    nobody = await tell("retire", "nobody")
+    declared = await rollcall("retire", "scrape_all_platforms")
+    theirs = await rollcall("retire", "collection:x")
+    nobody = await rollcall("retire", "nobody")
 
     assert isinstance(declared.exception, WrongState)
     assert theirs.exit_code == 2

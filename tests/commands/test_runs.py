@@ -25,7 +25,7 @@ from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
 from app.store.schedules import heartbeats
 from tests.clock import NOON, SettableClock
-from tests.commands.conftest import ROOT, Tell, TellJson, Working
+from tests.commands.conftest import ROOT, Rollcall, RollcallJson, Working
 from tests.wait import until
 
 JOB = "scrape_all_platforms"
@@ -41,23 +41,23 @@ async def queued(pool: Pool, job: str = JOB) -> str:
 
 
 async def test_a_run_asked_for_is_done_listed_told_and_asked_for_again(
-    tell: Tell, tell_json: TellJson, working: Working
+    rollcall: Rollcall, rollcall_json: RollcallJson, working: Working
 ) -> None:
     async with working():
-        done = await tell_json("trigger", JOB, "platforms=betpawa", "--wait")
-        again = await tell_json("retry", done["execution_id"], "--wait")
-        listed = await tell_json("runs", "--trigger", "manual", "--since", "1h")
-        told = await tell_json("run", done["execution_id"][:8])
-        jobs = {one["job"]: one for one in await tell_json("jobs")}
-        status = json.loads((await tell("status", "--json")).stdout)
-        workers = await tell_json("workers")
+        done = await rollcall_json("trigger", JOB, "platforms=betpawa", "--wait")
+        again = await rollcall_json("retry", done["execution_id"], "--wait")
+        listed = await rollcall_json("runs", "--trigger", "manual", "--since", "1h")
+        result = await rollcall_json("run", done["execution_id"][:8])
+        jobs = {one["job"]: one for one in await rollcall_json("jobs")}
+        status = json.loads((await rollcall("status", "--json")).stdout)
+        workers = await rollcall_json("workers")
 
     assert done["status"] == again["status"] == "success"
     assert [one["execution_id"] for one in listed] == [again["execution_id"], done["execution_id"]]
     assert again["params"] == {"platforms": ["betpawa"]}
     assert done["execution_id"] in again["requested_by"]
-    assert [one["source"] for one in told["sources"]] == ["betpawa"]
-    assert [one["event"] for one in told["events"]] == ["requested", "started", "finished"]
+    assert [one["source"] for one in result["sources"]] == ["betpawa"]
+    assert [one["event"] for one in result["events"]] == ["requested", "started", "finished"]
     assert jobs[JOB]["due"] == "every 5 minutes"
     assert jobs["poll_news"]["enabled"] is False
     assert len(status["workers"]) == 1
@@ -70,10 +70,10 @@ def libraries_of(pid: int) -> str:
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 async def test_a_worker_without_own_jobs_does_not_load_sqlalchemy(
-    tell_json: TellJson, working: Working
+    rollcall_json: RollcallJson, working: Working
 ) -> None:
     async with working() as process:
-        done = await tell_json("trigger", JOB, "platforms=betpawa", "--wait")
+        done = await rollcall_json("trigger", JOB, "platforms=betpawa", "--wait")
         loaded = libraries_of(process.pid)
 
     assert done["status"] == "success"
@@ -81,9 +81,11 @@ async def test_a_worker_without_own_jobs_does_not_load_sqlalchemy(
     assert "sqlalchemy" not in loaded
 
 
-async def test_parameters_are_checked_before_anything_is_queued(tell: Tell, pool: Pool) -> None:
-    wrong = await tell("trigger", JOB, "platforms=nobody")
-    no_pair = await tell("trigger", JOB, "platforms")
+async def test_parameters_are_checked_before_anything_is_queued(
+    rollcall: Rollcall, pool: Pool
+) -> None:
+    wrong = await rollcall("trigger", JOB, "platforms=nobody")
+    no_pair = await rollcall("trigger", JOB, "platforms")
 
     assert "unknown nobody" in str(wrong.exception)
     assert no_pair.exit_code == 2
@@ -91,36 +93,36 @@ async def test_parameters_are_checked_before_anything_is_queued(tell: Tell, pool
 
 
 async def test_a_cancelled_run_has_ended_and_cannot_be_cancelled_again(
-    tell: Tell, pool: Pool
+    rollcall: Rollcall, pool: Pool
 ) -> None:
     run_id = await queued(pool)
 
-    first = await tell("cancel", run_id)
-    second = await tell("cancel", run_id)
+    first = await rollcall("cancel", run_id)
+    second = await rollcall("cancel", run_id)
 
     assert first.exit_code == 0
     assert isinstance(second.exception, WrongState)
     assert (await run_rows.read_run(pool, run_id) or {})["status"] == "cancelled"  # pyright: ignore[reportArgumentType] - asyncpg reads text
 
 
-async def test_an_open_run_is_not_asked_for_again(tell: Tell, pool: Pool) -> None:
-    again = await tell("retry", await queued(pool))
+async def test_an_open_run_is_not_asked_for_again(rollcall: Rollcall, pool: Pool) -> None:
+    again = await rollcall("retry", await queued(pool))
 
     assert isinstance(again.exception, WrongState)
 
 
 async def test_runs_are_filtered_by_job_status_and_number(
-    tell_json: TellJson, tell: Tell, pool: Pool
+    rollcall_json: RollcallJson, rollcall: Rollcall, pool: Pool
 ) -> None:
     for _ in range(3):
         await queued(pool)
     await queued(pool, "poll_news")
-    await tell("cancel", await queued(pool))
+    await rollcall("cancel", await queued(pool))
 
-    assert len(await tell_json("runs", "--limit", "2")) == 2
-    assert len(await tell_json("runs", "--job", "poll_news")) == 1
-    assert len(await tell_json("runs", "--status", "cancelled")) == 1
-    assert len(await tell_json("runs", "--status", "cancelled", "--status", "queued")) == 5
+    assert len(await rollcall_json("runs", "--limit", "2")) == 2
+    assert len(await rollcall_json("runs", "--job", "poll_news")) == 1
+    assert len(await rollcall_json("runs", "--status", "cancelled")) == 1
+    assert len(await rollcall_json("runs", "--status", "cancelled", "--status", "queued")) == 5
 
 
 @pytest.mark.parametrize(
@@ -134,9 +136,9 @@ async def test_runs_are_filtered_by_job_status_and_number(
     ],
 )
 async def test_a_name_that_nothing_has_is_an_error_and_not_an_empty_list(
-    tell: Tell, words: tuple[str, ...]
+    rollcall: Rollcall, words: tuple[str, ...]
 ) -> None:
-    result = await tell(*words)
+    result = await rollcall(*words)
 
     assert isinstance(result.exception, UnknownJob), result.output
     assert "nobody" in str(result.exception)
@@ -144,16 +146,16 @@ async def test_a_name_that_nothing_has_is_an_error_and_not_an_empty_list(
 
 @pytest.mark.parametrize("option", [("--job", JOB), ("--job", "source"), ("--source", "bet9ja")])
 async def test_a_name_without_rows_yet_is_an_empty_list(
-    tell_json: TellJson, option: tuple[str, str]
+    rollcall_json: RollcallJson, option: tuple[str, str]
 ) -> None:
-    assert await tell_json("rejected", *option) == []
+    assert await rollcall_json("rejected", *option) == []
 
 
 @pytest.mark.parametrize("words", [("run", "abc"), ("run", "not-an-id"), ("run", "0" * 8)])
 async def test_an_id_that_is_none_is_refused_in_a_sentence(
-    tell: Tell, words: tuple[str, ...]
+    rollcall: Rollcall, words: tuple[str, ...]
 ) -> None:
-    result = await tell(*words)
+    result = await rollcall(*words)
 
     assert result.exit_code != 0
     assert "run" in (str(result.exception) + result.output)
@@ -192,15 +194,19 @@ async def test_followed_runs_are_told_as_they_begin_and_end_until_interrupted(
     assert b"Traceback" not in said
 
 
-async def test_status_without_a_worker_is_not_well(tell: Tell) -> None:
-    result = await tell("status")
+async def test_status_without_a_worker_is_not_well(rollcall: Rollcall) -> None:
+    result = await rollcall("status")
 
     assert result.exit_code == 1
     assert "UNHEALTHY" in result.output
 
 
 async def test_jobs_and_status_judge_by_the_settings(
-    tell: Tell, tell_json: TellJson, pool: Pool, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+    rollcall: Rollcall,
+    rollcall_json: RollcallJson,
+    pool: Pool,
+    redis: ArqRedis,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now: datetime = await pool.fetchval("SELECT clock_timestamp()")
     schedule = Schedule.every(60, anchor=EPOCH)
@@ -210,12 +216,12 @@ async def test_jobs_and_status_judge_by_the_settings(
         history=(RunStatus.FAILURE, RunStatus.SUCCESS),
     )  # fmt: skip
     await keys.write_jobs(redis, [("scrape", facts)])
-    (by_default,) = await tell_json("jobs")
+    (by_default,) = await rollcall_json("jobs")
 
     monkeypatch.setenv("HEALTH_FAILING_AFTER", "1")
-    (job,) = await tell_json("jobs")
-    status = await tell_json("status", code=1)
-    printed = (await tell("jobs")).output
+    (job,) = await rollcall_json("jobs")
+    status = await rollcall_json("status", code=1)
+    printed = (await rollcall("jobs")).output
 
     assert by_default["status"] == "healthy"
     assert (job["status"], job["reason"]) == ("unhealthy", "failing")
@@ -230,8 +236,8 @@ async def test_jobs_and_status_judge_by_the_settings(
         "resume", "retire", "backfill", "replay", "export", "doctor", "prune", "migrate",
     ],
 )  # fmt: skip
-async def test_each_command_has_help_with_an_example(tell: Tell, command: str) -> None:
-    result = await tell(command, "--help")
+async def test_each_command_has_help_with_an_example(rollcall: Rollcall, command: str) -> None:
+    result = await rollcall(command, "--help")
 
     assert result.exit_code == 0
     assert "Example" in result.output
@@ -250,14 +256,14 @@ id = "id"
 
 
 async def test_a_recipe_is_triggered_and_listed_under_the_name_of_its_schedule(
-    tell: Tell, tell_json: TellJson, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    rollcall: Rollcall, rollcall_json: RollcallJson, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "books.toml").write_text(RECIPE)
     monkeypatch.setenv("SOURCES_DIR", str(tmp_path))
 
-    asked = await tell_json("trigger", "source:books")
-    listed = await tell_json("runs", "--job", "source:books")
-    unknown = await tell("trigger", "source:wares")
+    asked = await rollcall_json("trigger", "source:books")
+    listed = await rollcall_json("runs", "--job", "source:books")
+    unknown = await rollcall("trigger", "source:wares")
 
     assert (asked["job"], asked["task"]) == ("source:books", "source")
     assert [(run["job"], run["params"]) for run in listed] == [
@@ -267,11 +273,11 @@ async def test_a_recipe_is_triggered_and_listed_under_the_name_of_its_schedule(
 
 
 async def test_a_run_requested_for_later_waits_for_its_instant_without_redis(
-    tell_json: TellJson, working: Working, pool: Pool, redis: ArqRedis
+    rollcall_json: RollcallJson, working: Working, pool: Pool, redis: ArqRedis
 ) -> None:
     soon = await heartbeats.database_now(pool) + timedelta(seconds=8)
-    asked = await tell_json("trigger", JOB, "platforms=betpawa", "--at", soon.isoformat())
-    (listed,) = await tell_json("runs", "--trigger", "manual")
+    asked = await rollcall_json("trigger", JOB, "platforms=betpawa", "--at", soon.isoformat())
+    (listed,) = await rollcall_json("runs", "--trigger", "manual")
     await redis.execute_command("FLUSHDB")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
 
     async with working():
@@ -299,9 +305,9 @@ async def test_a_run_requested_for_later_waits_for_its_instant_without_redis(
     ],
 )
 async def test_a_run_for_later_is_refused_with_the_reason(
-    tell: Tell, pool: Pool, options: tuple[str, ...], reason: str
+    rollcall: Rollcall, pool: Pool, options: tuple[str, ...], reason: str
 ) -> None:
-    refused = await tell("trigger", JOB, *options)
+    refused = await rollcall("trigger", JOB, *options)
 
     assert refused.exit_code == 2
     assert reason in " ".join(refused.output.replace("│", " ").split())
@@ -309,20 +315,20 @@ async def test_a_run_for_later_is_refused_with_the_reason(
 
 
 async def test_a_manual_run_has_the_policies_of_its_schedule(
-    tell: Tell, pool: Pool, clock: SettableClock
+    rollcall: Rollcall, pool: Pool, clock: SettableClock
 ) -> None:
     schedule = Schedule.every(300, name=JOB)
     policies = Policies(timeout=77, max_attempts=2)
     await edit.register(pool, [DeclaredSchedule(JOB, JOB, schedule, policies)], clock())
 
-    await tell("trigger", JOB)
+    await rollcall("trigger", JOB)
 
     row = await pool.fetchrow("SELECT timeout_seconds, max_attempts FROM runs")
     assert tuple(row or ()) == (77, 2)
 
 
 async def test_past_ticks_are_listed_by_outcome_and_reason(
-    tell: Tell, tell_json: TellJson, pool: Pool
+    rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool
 ) -> None:
     schedule_id = await pool.fetchval(
         "INSERT INTO schedules (key, job, spec, policies, params, version, effective_from,"
@@ -343,13 +349,13 @@ async def test_past_ticks_are_listed_by_outcome_and_reason(
         schedule_id,
     )
 
-    every = await tell_json("ticks", "nightly")
-    missed = await tell_json("ticks", "nightly", "--outcome", "missed")
-    recent = await tell_json("ticks", "nightly", "--since", "2h")
-    overlapping = await tell_json("ticks", "nightly", "--since", "6h", "--outcome", "missed")
-    paused = await tell_json("ticks", "nightly", "--reason", "paused")
-    shown = await tell("ticks", "nightly")
-    unknown = await tell("ticks", "nobody")
+    every = await rollcall_json("ticks", "nightly")
+    missed = await rollcall_json("ticks", "nightly", "--outcome", "missed")
+    recent = await rollcall_json("ticks", "nightly", "--since", "2h")
+    overlapping = await rollcall_json("ticks", "nightly", "--since", "6h", "--outcome", "missed")
+    paused = await rollcall_json("ticks", "nightly", "--reason", "paused")
+    shown = await rollcall("ticks", "nightly")
+    unknown = await rollcall("ticks", "nobody")
 
     assert [row["count"] for row in every] == [1, 1, 40]
     assert [row["count"] for row in missed] == [1, 40]
@@ -361,7 +367,7 @@ async def test_past_ticks_are_listed_by_outcome_and_reason(
 
 
 async def test_rejected_records_are_listed_with_their_run_and_shown_by_it(
-    tell_json: TellJson, pool: Pool
+    rollcall_json: RollcallJson, pool: Pool
 ) -> None:
     run_id = await queued(pool, "poll_news")
     await pool.execute(
@@ -370,10 +376,10 @@ async def test_rejected_records_are_listed_with_their_run_and_shown_by_it(
         UUID(run_id),
     )
 
-    listed = await tell_json("rejected", "--job", "poll_news", "--since", "1h")
-    run = await tell_json("run", run_id)
+    listed = await rollcall_json("rejected", "--job", "poll_news", "--since", "1h")
+    run = await rollcall_json("run", run_id)
 
     assert [(one["execution_id"], one["reason"]) for one in listed] == [(run_id, "no title")]
     assert [one["record_id"] for one in run["rejected"]] == ["7"]
     assert run["log"] == []
-    assert await tell_json("rejected", "--source", "bet9ja") == []
+    assert await rollcall_json("rejected", "--source", "bet9ja") == []

@@ -12,7 +12,7 @@ from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
-from tests.commands.conftest import Tell, TellJson, Working
+from tests.commands.conftest import Rollcall, RollcallJson, Working
 from tests.wait import until
 
 SPARE = DeclaredSchedule("spare", "poll_news", Schedule.every(60), Policies())
@@ -23,7 +23,7 @@ WHERE key = 'spare'
 
 
 async def test_a_worker_and_every_command_go_on_and_retire_mends_it(
-    tell: Tell, tell_json: TellJson, working: Working, pool: Pool, redis: ArqRedis
+    rollcall: Rollcall, rollcall_json: RollcallJson, working: Working, pool: Pool, redis: ArqRedis
 ) -> None:
     await edit.edit(pool, SPARE, datetime.now(UTC))
     await pool.execute(BREAK)
@@ -39,12 +39,12 @@ async def test_a_worker_and_every_command_go_on_and_retire_mends_it(
 
         await until(scraped, 20, "the other schedules")
         facts = (await read_jobs(redis))["spare"]
-        jobs = {row["job"]: row for row in await tell_json("jobs")}
-        accounts = {row["schedule"]: row for row in await tell_json("verify")}
-        said = await tell("why", "spare")
-        paused = await tell("pause", "spare", "--note", "broken")
-        resumed = await tell("resume", "spare")
-        retired = await tell("retire", "spare")
+        jobs = {row["job"]: row for row in await rollcall_json("jobs")}
+        accounts = {row["schedule"]: row for row in await rollcall_json("verify")}
+        said = await rollcall("why", "spare")
+        paused = await rollcall("pause", "spare", "--note", "broken")
+        resumed = await rollcall("resume", "spare")
+        retired = await rollcall("retire", "spare")
 
     health = judge(facts, datetime.now(UTC))
     assert (health.status, health.reason) == (JobStatus.UNHEALTHY, HealthReason.UNREADABLE)
@@ -54,4 +54,4 @@ async def test_a_worker_and_every_command_go_on_and_retire_mends_it(
     assert accounts["scrape_all_platforms"]["unreadable"] is None
     assert "Mars/Phobos" in said.stdout
     assert [one.exit_code for one in (said, paused, resumed, retired)] == [0, 0, 0, 0]
-    assert (await tell_json("verify"))[-1]["unreadable"] is None
+    assert (await rollcall_json("verify"))[-1]["unreadable"] is None

@@ -17,9 +17,9 @@ PATIENCE = timedelta(seconds=15)
 
 
 async def seen(scene: Scene, memory: TickCache) -> dict[int, list[TickSummary]]:
-    told = await read_board(scene.pool, PATIENCE, memory)
-    assert told is not None
-    return dict(told.lines.ticks)
+    result = await read_board(scene.pool, PATIENCE, memory)
+    assert result is not None
+    return dict(result.lines.ticks)
 
 
 async def a_tick_more(scene: Scene, schedule_id: int) -> None:
@@ -90,9 +90,9 @@ async def test_after_any_change_it_says_what_a_fresh_reading_says(
 async def test_what_is_known_is_not_asked_for_again(scene: Scene) -> None:
     await scene.job("a", [GOOD] * 20)
     memory = TickCache(SHOWN_TICKS)
-    told = await read_board(scene.pool, PATIENCE, memory)
-    assert told is not None
+    result = await read_board(scene.pool, PATIENCE, memory)
+    assert result is not None
 
-    after = memory.read_after(told.lines.schedules)
+    after = memory.read_after(result.lines.schedules)
 
     assert list(after.values()) == [scene.now]

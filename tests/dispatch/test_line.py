@@ -116,11 +116,11 @@ async def test_one_that_was_put_off_is_let_in_when_its_time_has_come(redis: ArqR
 async def test_a_run_waits_once_however_often_it_is_told(redis: ArqRedis) -> None:
     await org_queue.announce_slots(redis, "w1", 1, 60)
 
-    told = [await add(redis, 2) for _ in range(2)]
+    result = [await add(redis, 2) for _ in range(2)]
     await org_queue.admit_runs(redis)
-    told.append(await add(redis, 2))
+    result.append(await add(redis, 2))
 
-    assert told == [2, 0, 0]
+    assert result == [2, 0, 0]
 
 
 @pytest.mark.parametrize("lost", ["body", "entry"])

@@ -29,8 +29,8 @@ def test_each_worked_recipe_reads_the_page_before_it(page: str, text: str) -> No
     )
 
     assert (len(found.rows), found.rejected) == (1, [])
-    told = {name for name, value in found.rows[0].data.items() if value is not None}
-    assert told >= (set(recipe.extract.fields) or {"id", "url", "title", "updated"})
+    result = {name for name, value in found.rows[0].data.items() if value is not None}
+    assert result >= (set(recipe.extract.fields) or {"id", "url", "title", "updated"})
     assert len(text.splitlines()) < 50
 
 
@@ -44,8 +44,8 @@ def keys() -> list[tuple[str, str]]:
     blocks = {"Recipe": schema, **schema["$defs"]}
     return [
         (block, name)
-        for block, told in blocks.items()
-        for name in cast("dict[str, Any]", told.get("properties", {}))
+        for block, result in blocks.items()
+        for name in cast("dict[str, Any]", result.get("properties", {}))
     ]
 
 

@@ -464,12 +464,12 @@ async def test_a_monthly_budget_is_never_exceeded_and_the_run_says_so(
     budgets = {"asknews_news": 2, "asknews_stories": 25}
     async with newsroom.opened(standin, monthly_requests=budgets) as context:
         first, second = await polled(context), await polled(context)
-        told = await polled(context, stories.poll_stories)
+        result = await polled(context, stories.poll_stories)
         used = await source_usage.used(context.pool, context.clock())
 
     assert used == {"asknews_news": 2, "asknews_stories": 20}
     assert (first["status"], second["status"]) == ("partial_failure", "failure")
-    assert told["status"] != "success"
+    assert result["status"] != "success"
     assert "the budget of asknews_news for " in second["error_message"]
     assert "MONTHLY_REQUESTS" in second["error_message"]
 

@@ -38,5 +38,5 @@ def atom(entries: str, head: str = "") -> bytes:
 
 def json_feed(*items: object, **more: object) -> bytes:
     """A JSON Feed of these items."""
-    told = {"version": "https://jsonfeed.org/version/1.1", "title": "Tides", "items": items}
-    return json.dumps(told | more).encode()
+    result = {"version": "https://jsonfeed.org/version/1.1", "title": "Tides", "items": items}
+    return json.dumps(result | more).encode()

@@ -34,8 +34,8 @@ class Visit:
 
     async def answer(self, status: str = "200 OK", body: bytes = PAGE, **headers: str) -> None:
         """Send a whole and honest answer; `content_type` becomes `content-type`."""
-        told = {"content_type": "application/json", "content_length": str(len(body)), **headers}
-        lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in told.items())
+        result = {"content_type": "application/json", "content_length": str(len(body)), **headers}
+        lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in result.items())
         await self.say(f"HTTP/1.1 {status}\r\n{lines}connection: close\r\n\r\n".encode() + body)
 
     def reset(self) -> None:

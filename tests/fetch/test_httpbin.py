@@ -86,10 +86,10 @@ async def test_both_encodings_we_ask_for_are_read(
 async def test_it_hears_who_we_are_and_no_more_than_we_say(window: Fetcher, base: str) -> None:
     raw = await ask(window, f"{base}/headers")
 
-    told = json.loads(raw.body)["headers"]
-    assert told["User-Agent"] == "rollcall-test"
-    assert told["Accept-Encoding"] == "gzip, deflate"
-    assert set(told) == {"Accept", "Accept-Encoding", "Host", "User-Agent"}
+    result = json.loads(raw.body)["headers"]
+    assert result["User-Agent"] == "rollcall-test"
+    assert result["Accept-Encoding"] == "gzip, deflate"
+    assert set(result) == {"Accept", "Accept-Encoding", "Host", "User-Agent"}
 
 
 @pytest.mark.parametrize("way", ["redirect/4", "relative-redirect/4", "absolute-redirect/4"])

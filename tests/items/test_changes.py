@@ -174,9 +174,9 @@ async def test_a_reader_beside_eight_writers_gets_every_change_once_and_in_order
     await writing
     seen += (await feed(pool, org, place))[0]
 
-    told = {run: [one.fields for one in seen if one.run_id == run] for run in runs}
+    result = {run: [one.fields for one in seen if one.run_id == run] for run in runs}
     steps = [{"status": {"from": a, "to": b}} for a, b in (QUEUED, QUEUED[::-1])]
-    assert told == dict.fromkeys(runs, (steps * WRITES)[:WRITES])
+    assert result == dict.fromkeys(runs, (steps * WRITES)[:WRITES])
     assert [one.place for one in seen] == sorted(one.place for one in seen)
 
 

@@ -438,18 +438,18 @@ async def test_a_role_sees_and_touches_what_it_owns_on_every_route(
         for owner in OWNERS:
             answer = await request(client, token, route, owned[owner])
             after = await rows_by_owner(pool)
-            told = f"{route} of {owner or 'operator'}: {answer.status_code}"
+            result = f"{route} of {owner or 'operator'}: {answer.status_code}"
             changed = {key for key in before.keys() | after if before.get(key) != after.get(key)}
             before = after
             for other in OWNERS:
                 shown = owned[other].marker in answer.text
                 public = any(path in route for path in NAMES_BUILT_IN_JOBS)
                 if shown and not role.sees(other) and not public:
-                    faults.append(f"{told} shows rows of {other or 'operator'}")
+                    faults.append(f"{result} shows rows of {other or 'operator'}")
                 tables = sorted(table for org_id, table in changed if org_id == owned[other].org_id)
                 if tables and not role.touches(other):
-                    faults.append(f"{told} changes {tables} of {other or 'operator'}")
-            faults += [f"{told}, {what}" for what in refusals(role, route, owner, answer)]
+                    faults.append(f"{result} changes {tables} of {other or 'operator'}")
+            faults += [f"{result}, {what}" for what in refusals(role, route, owner, answer)]
     assert faults == []
 
 

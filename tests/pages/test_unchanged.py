@@ -76,10 +76,10 @@ async def test_an_etag_that_always_matches_is_not_believed_for_longer_than_a_day
         context.clock.skew = timedelta(hours=23)
         lied_to = await scrape(context, Toy(base))
         context.clock.skew = timedelta(hours=24, seconds=1)
-        told = await scrape(context, Toy(base))
+        result = await scrape(context, Toy(base))
 
     assert (lied_to["pages_unchanged"], lied_to["changed"]) == (3, 0)
-    assert (told["pages_unchanged"], told["changed"]) == (0, 1)
+    assert (result["pages_unchanged"], result["changed"]) == (0, 1)
 
 
 async def test_a_304_that_nobody_asked_for_is_a_failure_of_the_schema(

@@ -39,8 +39,8 @@ class Site:
         number = int(visit.path.rpartition("=")[2])
         conditional = "if-none-match" in visit.head.lower()
         self.seen.append((number, conditional))
-        told = {"etag": self.etag, "last_modified": self.modified}
-        headers = {name: value for name, value in told.items() if value is not None}
+        result = {"etag": self.etag, "last_modified": self.modified}
+        headers = {name: value for name, value in result.items() if value is not None}
         known = conditional and (self.matches or f"if-none-match: {self.etag}\r" in visit.head)
         if conditional and self.unwilling:
             await visit.answer(self.unwilling, b"", **headers)

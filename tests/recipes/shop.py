@@ -53,8 +53,8 @@ class Shop:
     async def _page(self, visit: Visit, query: dict[str, list[str]]) -> None:
         page = int(query.get("page", ["1"])[0])
         rows = self.wares[(page - 1) * SIZE : page * SIZE]
-        told = {"items": rows, "total": len(self.wares)}
-        await visit.answer("200 OK" if rows else self.past_the_end, json.dumps(told).encode())
+        result = {"items": rows, "total": len(self.wares)}
+        await visit.answer("200 OK" if rows else self.past_the_end, json.dumps(result).encode())
 
 
 @asynccontextmanager

@@ -67,9 +67,9 @@ def test_a_page_read_twice_says_the_same_and_its_keys_are_its_own(
 
     assert first == again
     keys = [key_of(record) for record in first if not isinstance(record, str)]
-    told = [key for key in keys if key is not None]
-    assert all(told)
-    assert len(set(told)) == len(told)
+    result = [key for key in keys if key is not None]
+    assert all(result)
+    assert len(set(result)) == len(result)
 
 
 @pytest.mark.parametrize(("asked", "body"), SAVED, ids=IDS)
@@ -141,10 +141,10 @@ class Paged(Shop):
     async def _answer(self, visit: Visit, number: int, address: str) -> None:
         rows = [{"id": f"{number}{letter}"} for letter in "abc"] if 0 < number <= 3 else []
         following = f"/paged{address.format(n=number + 1, o=0)}" if 0 < number < 3 else None
-        told: dict[str, Any] = {"items": rows, "next_url": following}
-        told["next"] = number + 1 if following else None
+        result: dict[str, Any] = {"items": rows, "next_url": following}
+        result["next"] = number + 1 if following else None
         link = {"link": f'<{following}>; rel="next"'} if following else {}
-        await visit.answer("200 OK", json.dumps(told).encode(), **link)
+        await visit.answer("200 OK", json.dumps(result).encode(), **link)
 
 
 async def run_through(

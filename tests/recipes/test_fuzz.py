@@ -101,7 +101,7 @@ PAGES = {
 @CALM
 def test_any_expression_is_a_fault_or_reads_a_page(kind: str, data: Any) -> None:
     records, path, match = (data.draw(expressions) for _ in range(3))
-    told = {
+    result = {
         "name": "x",
         "kind": kind,
         "url": "https://site.test",
@@ -109,7 +109,7 @@ def test_any_expression_is_a_fault_or_reads_a_page(kind: str, data: Any) -> None
         "store": {"key": "id"},
     }
     try:
-        recipe = load_values(told)
+        recipe = load_values(result)
     except BadRecipe:
         return
     reads(recipe, PAGES[kind])

@@ -48,10 +48,10 @@ async def error_of(context: WorkerContext, name: str = "wares") -> dict[str, Any
 
 async def everything_kept(context: WorkerContext) -> str:
     """All that the database holds of runs and pages, as text."""
-    told: list[Any] = []
+    result: list[Any] = []
     for table in ("runs", "run_sources", "run_events", "raw_pages", "rejected_records", "items"):
-        told += [dict(row) for row in await context.pool.fetch(f"SELECT * FROM {table}")]  # noqa: S608 - our own tables
-    return repr(told)
+        result += [dict(row) for row in await context.pool.fetch(f"SELECT * FROM {table}")]  # noqa: S608 - our own tables
+    return repr(result)
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ key = "id"
 
 
 def raw(body: object) -> RawPage:
-    told = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return RawPage(told, 200, "https://site.test/rows", {}, NOON, Partition("all"))
+    result = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return RawPage(result, 200, "https://site.test/rows", {}, NOON, Partition("all"))
 
 
 def catastrophic() -> tuple[RecipeSource, RawPage]:
@@ -217,10 +217,10 @@ async def test_a_reading_process_whose_worker_was_killed_ends_by_itself() -> Non
 
 def _alive(pid: int) -> bool:
     try:
-        told = Path(f"/proc/{pid}/stat").read_text("utf-8")
+        result = Path(f"/proc/{pid}/stat").read_text("utf-8")
     except FileNotFoundError:
         return False
-    return told.rpartition(")")[2].split()[0] != "Z"  # nobody may be there to reap it
+    return result.rpartition(")")[2].split()[0] != "Z"  # nobody may be there to reap it
 
 
 def _working(sandbox: Sandbox) -> Callable[[], Awaitable[bool]]:

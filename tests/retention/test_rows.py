@@ -91,9 +91,9 @@ async def test_a_dry_run_counts_and_touches_nothing(book: Book) -> None:
     book.clock.now += 9 * DAY
     config = keeping(tick_days=7)
 
-    told = [one async for one in retention.count_expired(book.pool, config, book.clock())]
+    result = [one async for one in retention.count_expired(book.pool, config, book.clock())]
 
-    assert {one.kind: one.rows for one in told if one.rows} == {"ticks": 4}
+    assert {one.kind: one.rows for one in result if one.rows} == {"ticks": 4}
     assert len(await book.ticks()) == 5
     assert await forgotten(book, config) == {"ticks": 4}
 
@@ -212,12 +212,12 @@ async def test_each_kind_is_counted_by_its_own_setting_and_then_so_many_go(book:
         await book.pool.execute(insert, now - days[kind] * DAY + MINUTE)
     config = keeping(**{SETTINGS[kind]: number for kind, number in days.items()})
 
-    told = [one async for one in retention.count_expired(book.pool, config, now)]
+    result = [one async for one in retention.count_expired(book.pool, config, now)]
     gone = await forgotten(book, config)
 
-    assert {one.kind: one.rows for one in told if one.rows} == expected
-    assert {one.kind: one.days for one in told if one.kind in days} == days
-    assert {one.kind: one.setting for one in told if one.kind in days} == {
+    assert {one.kind: one.rows for one in result if one.rows} == expected
+    assert {one.kind: one.days for one in result if one.kind in days} == days
+    assert {one.kind: one.setting for one in result if one.kind in days} == {
         kind: setting.upper() for kind, setting in SETTINGS.items()
     }
     assert gone == expected
@@ -234,10 +234,10 @@ async def test_months_of_price_changes_are_counted_before_they_go(book: Book) ->
     book.clock.now = datetime(2026, 3, 1, tzinfo=UTC) + 10 * DAY
     config = keeping(odds_changes_days=10)
 
-    told = [one async for one in retention.count_expired(book.pool, config, book.clock())]
+    result = [one async for one in retention.count_expired(book.pool, config, book.clock())]
     gone = await forgotten(book, config)
 
     left = await partitions.existing_partitions(book.pool, table)
     dropped = {"odds_price_changes_2026_01", "odds_price_changes_2026_02"}
     assert before - left == dropped
-    assert {one.kind: one.rows for one in told if one.rows} == gone == {table.name: len(dropped)}
+    assert {one.kind: one.rows for one in result if one.rows} == gone == {table.name: len(dropped)}

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from app.orgs import secrets
 from app.orgs.secret_box import SecretBox
 from app.store.db import Pool
-from tests.commands.conftest import TellJson, surroundings, tell, tell_json
+from tests.commands.conftest import RollcallJson, rollcall, rollcall_json, surroundings
 
-__all__ = ["surroundings", "tell", "tell_json"]
+__all__ = ["rollcall", "rollcall_json", "surroundings"]
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -23,7 +23,7 @@ def text_of(key: bytes) -> str:
 
 
 async def test_every_secret_is_sealed_with_the_new_key_while_others_are_read_and_set(
-    pool: Pool, tell_json: TellJson, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, rollcall_json: RollcallJson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = urandom(32), urandom(32)
     orgs = [uuid4() for _ in range(3)]
@@ -47,16 +47,16 @@ async def test_every_secret_is_sealed_with_the_new_key_while_others_are_read_and
         return rounds
 
     loads = [asyncio.create_task(load(number)) for number in range(4)]
-    told = await tell_json("secret", "reseal")
+    result = await rollcall_json("secret", "reseal")
     ended.set()
     rounds = await asyncio.gather(*loads)
 
-    again = await tell_json("secret", "reseal")
+    again = await rollcall_json("secret", "reseal")
     read = [
         await secrets.resolve(pool, SecretBox([new]), org, [f"key{n}" for n in range(20)])
         for org in orgs
     ]
-    assert told["resealed"] >= 56
+    assert result["resealed"] >= 56
     assert again == {"resealed": 0}
     assert all(rounds)
     assert all(len(found) == 20 for found in read)

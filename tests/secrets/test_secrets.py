@@ -112,8 +112,8 @@ async def test_an_organisation_has_a_hundred_secrets_at_most(pool: Pool) -> None
 
 
 def config(key: str | None) -> Config:
-    told = {} if key is None else {"secrets_key": SecretStr(key)}
-    return Config(_env_file=None, **told)  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+    result = {} if key is None else {"secrets_key": SecretStr(key)}
+    return Config(_env_file=None, **result)  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
 
 
 def test_without_a_key_it_is_said_which_setting_to_set() -> None:

@@ -50,8 +50,10 @@ def answered(
         request = next(asking)
         while True:
             requests.append(request)
-            told = answer(request)
-            request = asking.throw(told) if isinstance(told, Failure) else asking.send(raw(told))
+            result = answer(request)
+            request = (
+                asking.throw(result) if isinstance(result, Failure) else asking.send(raw(result))
+            )
     except StopIteration as stop:
         return requests, stop.value
 
@@ -240,11 +242,11 @@ def test_what_the_site_refuses_is_said_in_its_terms(
 ) -> None:
     failure.attempts = 3
 
-    told = translate_failure(failure)
+    result = translate_failure(failure)
 
-    assert type(told) is kind
-    assert said in str(told)
-    assert (told.status, told.retry, told.retry_in, told.attempts) == (
+    assert type(result) is kind
+    assert said in str(result)
+    assert (result.status, result.retry, result.retry_in, result.attempts) == (
         failure.status,
         failure.retry,
         failure.retry_in,
@@ -340,10 +342,10 @@ def test_a_null_in_a_list_or_a_count_of_nothing_rejects_no_record() -> None:
     }
 
     (read,) = AskNewsNews(URL).parse(raw({"as_dicts": [article]}))
-    (told,) = AskNewsStories(URL).parse(raw({"stories": [story]}))
+    (result,) = AskNewsStories(URL).parse(raw({"stories": [story]}))
 
     assert isinstance(read, Article)
     assert (read.keywords, read.categories) == (("ai",), ("Technology",))
     assert read.entities == {"Organization": ("OpenAI",)}
-    assert isinstance(told, Story)
-    assert (told.keywords, told.languages) == (("ai",), {"en": 3})
+    assert isinstance(result, Story)
+    assert (result.keywords, result.languages) == (("ai",), {"en": 3})

@@ -57,10 +57,10 @@ async def written(pool: Pool) -> list[tuple[Any, ...]]:
 async def test_a_new_item_is_kept_as_it_came(pool: Pool) -> None:
     run = uuid4()
 
-    told = await write(pool, item("a", price="2.10", tags=["x", None], deep={"n": 1}), run=run)
+    result = await write(pool, item("a", price="2.10", tags=["x", None], deep={"n": 1}), run=run)
 
     row = (await rows(pool))["a"]
-    assert told == WriteCounts(1, 1, 0)
+    assert result == WriteCounts(1, 1, 0)
     assert row["data"] == {"price": "2.10", "tags": ["x", None], "deep": {"n": 1}}
     assert (row["first_seen"], row["last_seen"], row["changed_at"]) == (NOW, NOW, NOW)
     assert (row["missing_since"], row["run_id"]) == (None, run)
@@ -70,9 +70,9 @@ async def test_an_item_that_is_as_it_was_costs_no_write(pool: Pool) -> None:
     await write(pool, item("a", x=1, y=2))
     before = await written(pool)
 
-    told = await write(pool, item("a", y=2, x=1), now=later(minutes=59))
+    result = await write(pool, item("a", y=2, x=1), now=later(minutes=59))
 
-    assert (told.inserted, told.changed, told.unchanged) == (0, 0, 1)
+    assert (result.inserted, result.changed, result.unchanged) == (0, 0, 1)
     assert await written(pool) == before
 
 
@@ -80,10 +80,10 @@ async def test_last_seen_moves_after_an_hour_and_changed_at_does_not(pool: Pool)
     run = uuid4()
     await write(pool, item("a", x=1), run=run)
 
-    told = await write(pool, item("a", x=1), now=later(minutes=61))
+    result = await write(pool, item("a", x=1), now=later(minutes=61))
 
     row = (await rows(pool))["a"]
-    assert told.unchanged == 1
+    assert result.unchanged == 1
     assert (row["last_seen"], row["changed_at"]) == (later(minutes=61), NOW)
     assert row["run_id"] == run
 
@@ -91,19 +91,19 @@ async def test_last_seen_moves_after_an_hour_and_changed_at_does_not(pool: Pool)
 async def test_an_item_that_says_something_else_is_changed(pool: Pool) -> None:
     await write(pool, item("a", x=1), item("b", x=1))
 
-    told = await write(pool, item("a", x=2), item("b", x=1), now=later(minutes=1))
+    result = await write(pool, item("a", x=2), item("b", x=1), now=later(minutes=1))
 
     kept = await rows(pool)
-    assert (told.inserted, told.changed, told.unchanged) == (0, 1, 1)
+    assert (result.inserted, result.changed, result.unchanged) == (0, 1, 1)
     assert (kept["a"]["data"], kept["a"]["changed_at"]) == ({"x": 2}, later(minutes=1))
     assert (kept["a"]["first_seen"], kept["a"]["last_seen"]) == (NOW, later(minutes=1))
     assert kept["b"]["changed_at"] == NOW
 
 
 async def test_of_two_items_with_one_key_on_a_page_the_last_counts(pool: Pool) -> None:
-    told = await write(pool, item("a", x=1), item("a", x=2))
+    result = await write(pool, item("a", x=1), item("a", x=2))
 
-    assert told == WriteCounts(1, 1, 0)
+    assert result == WriteCounts(1, 1, 0)
     assert (await rows(pool))["a"]["data"] == {"x": 2}
 
 
@@ -126,10 +126,10 @@ async def test_an_item_that_returns_is_missing_no_more_and_has_not_changed(pool:
     for minutes in (5, 6):
         await items.mark_unlisted(pool, HOUSE, "toy", [], later(minutes=minutes), uuid4())
 
-    told = await write(pool, item("a", x=1), now=later(minutes=10))
+    result = await write(pool, item("a", x=1), now=later(minutes=10))
 
     row = (await rows(pool))["a"]
-    assert told.unchanged == 1
+    assert result.unchanged == 1
     assert (row["missing_since"], row["changed_at"]) == (None, NOW)
 
 
@@ -157,10 +157,10 @@ async def test_an_organisation_writes_its_own_and_leaves_the_same_key_of_others_
 
     async with tenancy.org_transaction(pool, ours) as connection:
         first = [item("k0", x=9), *page[1:]]
-        told = await items.write(connection, ours, "toy", first, NOW, uuid4())
+        result = await items.write(connection, ours, "toy", first, NOW, uuid4())
         await items.mark_unlisted(connection, ours, "toy", ["k0"], later(minutes=1), uuid4())
 
-    assert told == WriteCounts(most, most, 0)
+    assert result == WriteCounts(most, most, 0)
     assert sum(r["absent_since"] is not None for r in (await rows(pool, ours)).values()) == most - 1
     assert (await rows(pool, ours))["k0"]["data"] == {"x": 9}
     for owner in (HOUSE, theirs):
@@ -194,6 +194,6 @@ async def test_a_run_that_writes_its_page_again_brings_nothing_new(pool: Pool) -
     run = uuid4()
     await write(pool, item("a", x=1), run=run)
 
-    told = await write(pool, item("a", x=1), now=later(seconds=9), run=run)
+    result = await write(pool, item("a", x=1), now=later(seconds=9), run=run)
 
-    assert (told.inserted, told.changed) == (0, 0)
+    assert (result.inserted, result.changed) == (0, 0)

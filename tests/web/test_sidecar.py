@@ -63,12 +63,12 @@ async def test_a_job_is_told_with_since_and_why_and_the_shares_of_what_ran(
         answer = await client.get(f"/health/jobs/{JOB}")
         listed = await client.get("/health/scheduler")
 
-    told = answer.json()
-    assert (answer.status_code, told["health"]["reason"]) == (503, "overdue")
-    assert told["since"] == told["health"]["since"] is not None
-    assert (told["adherence"], told["success_rate"]) == (0.9, 0.5)
-    assert "was expected to run by" in told["detail"]
-    assert told["reason"] == listed.json()["reason"] == "no_workers"
+    result = answer.json()
+    assert (answer.status_code, result["health"]["reason"]) == (503, "overdue")
+    assert result["since"] == result["health"]["since"] is not None
+    assert (result["adherence"], result["success_rate"]) == (0.9, 0.5)
+    assert "was expected to run by" in result["detail"]
+    assert result["reason"] == listed.json()["reason"] == "no_workers"
     assert "abc123" not in answer.text
 
 
@@ -194,8 +194,8 @@ async def test_the_summary_counts_collections_and_says_that_alerts_cannot_be_sen
     await write_alerting(redis, SystemFacts(pending=1, failing_since=NOW, notifier_error="refused"))
 
     async with web() as client:
-        told = (await client.get("/health")).json()
+        result = (await client.get("/health")).json()
 
-    assert (told["collections"]["healthy"], told["collections"]["overdue"]) == (7, 2)
-    assert told["unaccounted"] == 0
-    assert (told["alerts"]["pending"], told["alerts"]["error"]) == (1, "refused")
+    assert (result["collections"]["healthy"], result["collections"]["overdue"]) == (7, 2)
+    assert result["unaccounted"] == 0
+    assert (result["alerts"]["pending"], result["alerts"]["error"]) == (1, "refused")
