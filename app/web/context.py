@@ -14,7 +14,6 @@ from uuid import UUID
 import asyncpg
 from arq.connections import ArqRedis
 from markupsafe import Markup
-from pydantic import SecretStr
 from redis.exceptions import RedisError
 from starlette.requests import Request
 
@@ -33,6 +32,7 @@ from app.store import db, tenancy
 from app.store.db import UNAVAILABLE, Connection, Pool
 from app.store.reports import overview
 from app.store.runs.run_rows import QueuedRun
+from app.store.servers import server_urls
 from app.web.api.dry_run_pool import DryRunner, open_dry_runner
 from app.web.dashboard.job_rows import StripCache
 from app.web.dashboard.jobs_html import DrawnRows
@@ -213,15 +213,15 @@ async def open_web_context(
     Raises ServersUnavailable if a URL is missing and the embedded servers cannot be started.
     """
     async with AsyncExitStack() as stack:
-        redis_url, database_url = await _server_urls(config, stack)
+        urls = await asyncio.to_thread(server_urls, config)
         redis = redis_pool(
-            redis_url,
+            urls.redis,
             ssl_cert_reqs=config.redis_ssl_cert_reqs,
             max_connections=REDIS_CONNECTIONS,
             timeout=REDIS_SECONDS,
         )
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
-        pool = await _open_pool(database_url)
+        pool = await _open_pool(urls.database)
         stack.push_async_callback(_close_pool, pool)
         await check_schema(pool)
         watcher = AlertWatcher(config, pool, redis)
@@ -237,7 +237,7 @@ async def open_web_context(
             sign_in_failures=FailureThrottle(redis, "sign_in", SIGN_IN_FAILURES, 300),
             token_failures=FailureThrottle(redis, "api_refused", TOKEN_FAILURES, 60),
             changes=ChangeThrottle(redis),
-            dry_runner=await stack.enter_async_context(open_dry_runner(config, redis, redis_url)),
+            dry_runner=await stack.enter_async_context(open_dry_runner(config, redis, urls.redis)),
             declared=declared,
             now=now,
             snapshot=snapshot,
@@ -271,23 +271,6 @@ async def _close_pool(pool: Pool) -> None:
         await with_deadline(CLOSE_TIMEOUT, pool.close())
     except UNAVAILABLE:
         pool.terminate()
-
-
-async def _server_urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:
-    redis, database = _secret_value(config.redis_url), _secret_value(config.database_url)
-    if redis is not None and database is not None:
-        return redis, database
-    from app import embedded, migrations  # noqa: PLC0415  # not imported when both URLs are set
-
-    servers = await asyncio.to_thread(embedded.start, config.data_dir)
-    stack.push_async_callback(asyncio.to_thread, servers.close)
-    if database is None:  # the embedded database may be new, and sign-in needs its tables
-        await asyncio.to_thread(migrations.upgrade, servers.database_url)
-    return redis or servers.redis_url, database or servers.database_url
-
-
-def _secret_value(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
 
 
 def _session_secret(config: Config) -> bytes:
