@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -53,6 +55,7 @@ async def execute_alone(run: IsolatedRun, settings: Config) -> None:
         pings = HeartbeatPings.from_config(settings)
         stack.push_async_callback(pings.close)
         leases = Leases(context.control, context.clock, settings.lease_seconds, context.hide)
+        leases.after_overtime = _leave
         ctx: dict[str, Any] = {
             "context": context,
             "leases": leases,
@@ -67,6 +70,14 @@ async def execute_alone(run: IsolatedRun, settings: Config) -> None:
                 await until_stopped(execute(ctx, job, run.run_id), stopped)
         finally:
             renewing.cancel()
+
+
+def _leave() -> None:
+    """End the process, whose run goes on though it has timed out: others wait for their turn."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def job_named(name: str, found: JobRegistry) -> Job:

@@ -27,6 +27,7 @@ _log = log.logger(__name__)
 _RECORD_RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0)
 MAX_MESSAGE_LENGTH = 2_000  # characters
 MAX_LOST_ATTEMPTS = 20  # after which losing Postgres, or a cancellation, fails the run
+OVERTIME_SECONDS = 30.0  # for a body to end after its timeout has cancelled it
 
 _LIMIT_TOLERANCE = 5.0  # seconds; of two limits this close, the one with a message is reported
 
@@ -141,11 +142,12 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
 
     The body sets the outcome's status. An exception of the body is recorded and not raised;
     cancellation, or loss of Postgres, hands the run back for another worker. A body that suppresses
-    a cancellation and returns is one that was cancelled.
+    a cancellation and returns is one that was cancelled; one that goes on has timed out as well.
     """
     limit = asyncio.timeout(claimed.timeout)
     outcome = AttemptOutcome(timeout=limit)
     leases.hold(claimed)
+    overtime = asyncio.create_task(_end_in_overtime(leases, claimed, outcome, limit))
     try:
         async with limit:
             yield outcome
@@ -167,10 +169,29 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
     except BaseException as error:  # noqa: BLE001 - an outcome, not the worker's end
         _set_error(outcome, RunStatus.FAILURE, error, _text(error))
     finally:
+        overtime.cancel()
         outcome.fenced = leases.release(claimed) or outcome.fenced
         outcome.change_texts(lambda text: leases.hide(text)[:MAX_MESSAGE_LENGTH])
         await _shielded(_record(leases, claimed, outcome))
         _clear_cancellations()
+
+
+async def _end_in_overtime(
+    leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome, limit: asyncio.Timeout
+) -> None:
+    """Record the timeout of a body that suppresses its cancellation and goes on.
+
+    The lease is given up: what the body writes later as this attempt is refused.
+    """
+    now = asyncio.get_running_loop().time()
+    await asyncio.sleep((limit.when() or now) + OVERTIME_SECONDS - now)
+    late = AttemptOutcome(limit_error=outcome.limit_error)
+    _handle_timeout(late, TimeoutError(), claimed.timeout)
+    late.error_message = f"{late.error_message}; the job suppresses its cancellation and goes on"
+    late.fenced = leases.release(claimed) or outcome.fenced
+    await _record(leases, claimed, late)
+    outcome.fenced = True
+    leases.after_overtime()
 
 
 def _check_not_interrupted(limit: asyncio.Timeout) -> None:

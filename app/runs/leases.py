@@ -25,7 +25,8 @@ class Leases:
     `seconds`: length of a lease. `lost`: held leases that were lost. `unheard`: runs, and when they
     were claimed, of claims whose answer was lost: they may have been made. `running`: runs being
     executed; `running_for_orgs`: those of them that belong to organisations. `hide` removes secrets
-    from what is recorded.
+    from what is recorded. `after_overtime` is called when the outcome of a run that goes on after
+    its timeout is recorded.
     """
 
     pool: Pool
@@ -37,6 +38,7 @@ class Leases:
     unheard: dict[UUID, datetime] = field(default_factory=dict[UUID, datetime])
     running: int = 0
     running_for_orgs: int = 0
+    after_overtime: Callable[[], None] = lambda: None
 
     async def renew(self) -> None:
         """Renew every lease; an attempt whose lease was lost is cancelled."""

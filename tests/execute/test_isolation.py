@@ -169,3 +169,32 @@ async def test_a_suspect_is_not_handed_back_because_a_task_of_it_exits(
 
     row = await run_row(context.pool, run_id)
     assert (row["status"], row["stats"]) == ("success", {"went_on": 1})
+
+
+GOING_ON = """
+import asyncio
+from app.jobs import Run, job
+from app.runs import attempts
+
+attempts.OVERTIME_SECONDS = 0.1
+
+@job(timeout=1)
+async def mine(run: Run, *, platforms: list[str]) -> None:
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+"""
+
+
+async def test_a_suspect_that_goes_on_after_its_timeout_leaves_the_turn_to_others(
+    context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBS", str(tmp_path))
+
+    run_id = await own_suspect(context, tmp_path, GOING_ON)
+
+    row = await run_row(context.pool, run_id)
+    assert row["status"] == "timed_out"
+    assert "the job suppresses its cancellation and goes on" in row["error_message"]
