@@ -1,9 +1,5 @@
-"""Webhooks: creation, and signatures as Standard Webhooks 1.0 defines them."""
+"""Webhooks: creation, and what an attempt of a delivery sends."""
 
-import base64
-import hashlib
-import hmac
-import secrets
 from datetime import datetime
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -14,7 +10,7 @@ from pydantic import SecretStr
 from app.core.config import Config
 from app.core.errors import Conflict, InvalidValue, UnsafeAddress
 from app.fetch.ssrf_guard import Guard
-from app.orgs import secret_box
+from app.orgs import secret_box, webhook_signature
 from app.orgs.secret_box import SecretBox
 from app.store import tenancy
 from app.store.content.changes import Change
@@ -25,8 +21,6 @@ from app.store.orgs.webhooks import ClaimedDelivery
 
 MAX_WEBHOOKS = 20  # webhooks per organisation
 MAX_URL_LENGTH = 2_000
-SECRET_BYTES = 32
-SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's, not a secret
 
 
 def check_url(config: Config, url: str) -> None:
@@ -60,7 +54,7 @@ async def create(
     """
     check_url(config, url)
     webhook_id = uuid4()
-    secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    secret = webhook_signature.new_secret()
     sealed = secret_box.from_config(config).seal(org_id, _name(webhook_id), SecretStr(secret))
     async with tenancy.org_transaction(pool, org_id) as connection:
         await collection.lock_org(connection, org_id)  # one at a time, so that the count holds
@@ -112,15 +106,10 @@ def headers(
         "content-type": "application/json",
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": sign(secret.get_secret_value(), message_id, timestamp, body),
+        "webhook-signature": webhook_signature.sign(
+            secret.get_secret_value(), message_id, timestamp, body
+        ),
     }
-
-
-def sign(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
-    """Return the signature, as `v1,` and base64 of HMAC-SHA-256 over id, timestamp and body."""
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"
 
 
 def _name(webhook_id: UUID) -> str:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from app.context import WorkerContext
 from app.core.errors import Conflict, InvalidValue
 from app.core.records import Item
-from app.orgs import secret_box, secrets, tokens
+from app.orgs import secret_box, secrets, tokens, webhook_signature
 from app.orgs import webhooks as hooks
 from app.store import tenancy
 from app.store.content import items, partitions
@@ -427,7 +427,7 @@ def test_the_signature_is_that_of_the_standards_example() -> None:
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - published with the standard
     body = b'{"test": 2432232314}'
 
-    signature = hooks.sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body)
+    signature = webhook_signature.sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body)
 
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
