@@ -33,7 +33,7 @@ WEBHOOK = UUID("00000000-0000-4000-8000-00000000acce")
 SOURCE = "books"  # of which the examples speak
 EXAMPLE_RUN = "5f0c7f3e-7f0e-4d0c-9a43-0b9b6f1c2d11"
 # What an example may be answered where the test has not what it names: said in the API's own words.
-NOT_THERE = (404, 409, 412)
+NOT_THERE = (404, 409, 410, 412)
 NO_ADDRESS = "there is no such path"
 
 

@@ -72,7 +72,8 @@ def libraries_of(pid: int) -> str:
 async def test_a_worker_without_own_jobs_does_not_load_sqlalchemy(
     rollcall_json: RollcallJson, working: Working
 ) -> None:
-    async with working() as process:
+    # With this variable, the process is not forked from one that has loaded everything.
+    async with working(PYTHONUTF8="1") as process:
         done = await rollcall_json("trigger", JOB, "platforms=betpawa", "--wait")
         loaded = libraries_of(process.pid)
 
