@@ -16,6 +16,7 @@ from app.ledger.remembered import RememberedRows
 from app.queue import enqueue
 from app.queue.cron import TRIGGER_TIMEOUT_SECONDS, ScheduleCron, cron_entry
 from app.scheduling.schedule import Schedule
+from app.store import server_faults
 from app.store.db import LOCKED, TRANSIENT
 
 Step = Callable[[dict[str, Any]], Awaitable[None]]
@@ -76,7 +77,7 @@ def cron_entry_for(key: str, schedule: Schedule) -> ScheduleCron:
 def resilient_entry(
     name: str, step: Step, schedule: Schedule, timeout: float = TRIGGER_TIMEOUT_SECONDS
 ) -> ScheduleCron:
-    """A cron entry that logs, and does not raise, if Postgres or Redis is away.
+    """A cron entry that logs, and does not raise, if Postgres or Redis is away or refuses it.
 
     `timeout`: seconds.
     """
@@ -86,6 +87,8 @@ def resilient_entry(
             await step(ctx)
         except (RedisError, *TRANSIENT) as error:
             _log.warning("alarm.in_vain", alarm=name, error=repr(error))
+        except server_faults.LASTING_POSTGRES as error:
+            _log.error("alarm.in_vain", alarm=name, error=server_faults.postgres_sentence(error))
 
     return cron_entry(name, run_step, schedule, timeout=timeout)
 

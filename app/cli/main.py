@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -169,9 +169,26 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from app.core.version import VERSION  # noqa: PLC0415 - not read for `--help`
+
+        typer.echo(f"{PROGRAM} {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
-def rollcall() -> None:
+def rollcall(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     """Nothing: a group without commands of its own needs a callback."""
+    del version  # printed by its own callback
 
 
 def _is_not_abandoned(record: logging.LogRecord) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.core.version import VERSION
 from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,12 @@ def test_it_runs_from_a_link_in_any_directory(command: Path, tmp_path: Path) -> 
 
     assert done.returncode == 0, done.stderr
     assert "Usage: rollcall" in done.stdout
+
+
+def test_it_prints_its_version(command: Path) -> None:
+    done = run(command, "--version")
+
+    assert (done.returncode, done.stdout) == (0, f"rollcall {VERSION}\n")
 
 
 def test_completion_is_of_rollcall_and_never_of_python(command: Path) -> None:

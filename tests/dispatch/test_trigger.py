@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
@@ -97,3 +98,17 @@ async def test_an_entry_without_redis_is_logged_and_does_not_raise(ctx: dict[str
         await entry.coroutine(ctx)
 
     assert [(line["event"], line["alarm"]) for line in logs] == [("alarm.in_vain", "sweep")]
+
+
+async def test_an_entry_whose_login_is_refused_says_what_to_do(ctx: dict[str, Any]) -> None:
+    async def step(ctx: dict[str, Any]) -> None:
+        del ctx
+        raise asyncpg.InvalidPasswordError("password authentication failed")
+
+    entry = trigger.resilient_entry("sweep", step, Schedule.every(10))
+    with capture_logs() as logs:
+        await entry.coroutine(ctx)
+
+    assert [(line["event"], line["log_level"]) for line in logs] == [("alarm.in_vain", "error")]
+    assert "DATABASE_URL" in logs[0]["error"]
+    assert "correct its password" in logs[0]["error"]
