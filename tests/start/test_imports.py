@@ -9,6 +9,7 @@ import pytest
 import typer.main
 
 from app.cli.main import COMMANDS
+from tests.fresh_process import printed_by
 
 PROJECT = Path(__file__).parents[2]
 HEAVY = (
@@ -40,18 +41,8 @@ OF_SERVERS = ("aiohttp", "arq", "asyncpg", "httpx", "pydantic", "redis", "rich",
 )
 def test_a_process_imports_only_what_it_starts_with(module: str, absent: tuple[str, ...]) -> None:
     code = f"import sys, {module}; print(*[n for n in {absent!r} if n in sys.modules])"
-    servers = {"DATABASE_URL": "postgresql://x/y", "REDIS_URL": "redis://x"}
 
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-c", code],
-        cwd=PROJECT,
-        env=servers,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+    assert printed_by(code).split() == []
 
 
 def test_the_web_answers_before_its_templates_are_compiled() -> None:
@@ -61,21 +52,13 @@ def test_the_web_answers_before_its_templates_are_compiled() -> None:
         "print(before, len(r.ENVIRONMENT.cache) == len(r.ENVIRONMENT.list_templates()))"
     )
 
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-
-    assert done.stdout == "0 True\n", done.stderr
+    assert printed_by(code) == "0 True\n"
 
 
 def test_pyjwt_works_when_it_is_used() -> None:
     code = "import app, redis.auth.token as t, jwt; print(t.jwt.decode == jwt.decode)"
 
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-
-    assert done.stdout == "True\n", done.stderr
+    assert printed_by(code) == "True\n"
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

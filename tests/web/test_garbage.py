@@ -1,7 +1,7 @@
 """The web process does not look for garbage among its modules."""
 
 from app.web.garbage import NEW_OBJECTS
-from tests.web.fresh_process import printed_by
+from tests.fresh_process import printed_by
 
 PROBE = "from app.web import app; import gc; print(gc.get_freeze_count(), *gc.get_threshold())"
 

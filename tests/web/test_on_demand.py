@@ -9,7 +9,7 @@ import httpx
 
 from app.core.config import Config
 from app.web.application import create_app
-from tests.web.fresh_process import printed_by
+from tests.fresh_process import printed_by
 
 DEADLINE = 20.0  # seconds
 NEEDED_FOR_PAGES = ("app.models", "app.web.api.table", "sqlalchemy", "sqlmodel", "workers.registry")

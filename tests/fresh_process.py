@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[1]
 NOWHERE = {
     "DATABASE_URL": "postgresql://rollcall@127.0.0.1:1/rollcall",
     "REDIS_URL": "redis://127.0.0.1:1/0",
