@@ -1,6 +1,5 @@
 """A sweep takes up what a dead worker, an emptied Redis or a missed trigger has left."""
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -20,6 +19,7 @@ from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
 from tests import worker_harness
 from tests.dispatch import orgs
+from tests.wait import until
 from workers import sweep
 from workers.dispatch import dispatch, dispatch_state
 
@@ -75,17 +75,24 @@ async def test_after_an_interruption_the_living_have_a_lease_to_renew_theirs(
     await context.heartbeat.beat()
     run_id = await request(context, context.clock() - MINUTE)
     await run_rows.claim(context.pool, run_id, "w", context.clock(), lease.total_seconds())
-    await asyncio.sleep(1.1)  # as if Postgres had been away, or its clock had jumped
+
+    async def expired() -> bool:  # as after an outage of Postgres, or a jump of its clock
+        row = await worker_harness.run_row(context.pool, run_id)
+        return row["lease_expires_at"] < context.clock()
+
+    await until(expired, 30)
     await context.heartbeat.beat()
 
     await sweep.sweep(ctx)
 
     assert (await worker_harness.run_row(context.pool, run_id))["status"] == "running"
-    async with asyncio.timeout(30):  # nobody has renewed it: its worker is dead
-        while (await worker_harness.run_row(context.pool, run_id))["status"] == "running":
-            await asyncio.sleep(0.1)
-            await context.heartbeat.beat()
-            await sweep.sweep(ctx)
+
+    async def taken_over() -> bool:  # nobody has renewed it: its worker is dead
+        await context.heartbeat.beat()
+        await sweep.sweep(ctx)
+        return (await worker_harness.run_row(context.pool, run_id))["status"] != "running"
+
+    await until(taken_over, 30)
 
 
 async def test_it_queues_a_run_again_that_redis_has_lost(

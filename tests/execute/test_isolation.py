@@ -155,7 +155,7 @@ async def mine(run: Run, *, platforms: list[str]) -> dict[str, int]:
     async def leave() -> None:
         raise SystemExit(3)
     child = asyncio.create_task(leave())
-    await asyncio.sleep(0.2)
+    await asyncio.wait({child})
     return {"went_on": int(child.done())}
 """
 

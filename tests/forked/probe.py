@@ -1,4 +1,4 @@
-"""Says what a process was given, and ends as it is told: `python -m tests.forked.probe END`."""
+"""Prints what the process was given, and ends in the way that its argument names."""
 
 import json
 import os

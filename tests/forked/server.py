@@ -32,7 +32,7 @@ def orders(door: socket.socket) -> dict[str, Any] | None:
         reading, writing = os.pipe()
         between = os.fork()
         if between == 0:
-            # Its parent ends at once, so that it becomes a child of whoever gives the orders.
+            # Its parent ends at once, so that it becomes a child of the process that sends orders.
             process = os.fork()
             if process == 0:
                 for fd in (reading, writing):
@@ -90,7 +90,7 @@ def execute(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Import, then fork. Whoever closes the socket ends it."""
+    """Import the modules, then fork for each order, until the socket is closed."""
     door = socket.socket(fileno=int(sys.argv[1]))
     for module in json.loads(door.recv(MAX_ORDER_BYTES)):
         importlib.import_module(module)

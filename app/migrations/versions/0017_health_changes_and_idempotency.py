@@ -56,7 +56,7 @@ BEGIN
   END LOOP;
 END $$
 """
-# The answer to a request, for whoever sends it again.
+# The answer to a request with an idempotency key, which a repeated request gets as well.
 IDEMPOTENCY = """
 CREATE TABLE idempotency_keys (
     org_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
