@@ -23,8 +23,8 @@ from tests import servers as real
 PROJECT = Path(__file__).parents[1]
 # Databases exist that have these: a migration is neither changed nor put between them, or it would
 # never run there. After a landing, both are set anew.
-RELEASED = "0047"
-RELEASED_DIGEST = "e6e8e06b662248e74942c6d647eb14b5f285f54050e3d04b939adceb74fbfd08"
+RELEASED = "0048"
+RELEASED_DIGEST = "e088044053eb429ae3475327accdc4a92956d50605023b0a2bcdd341a2a8650a"
 DEFINITIONS = """
 WITH tables AS (
   SELECT oid, relname, relkind, reloptions FROM pg_class
