@@ -296,3 +296,16 @@ async def test_a_foreign_text_does_not_turn_ours_around(
         places: list[float] = await page.evaluate(PLACES)
 
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize(("style", "grave"), [("", 0), ("color: #999", 1)], ids=["dark", "pale"])
+async def test_one_pale_row_among_many_is_found(browser: Browser, style: str, grave: int) -> None:
+    rows = "<tr><td>dark</td></tr>" * 30
+    row = f"<tr><td style='{style}'>row</td></tr>"
+    page = await browser.new_page()
+    await page.set_content(
+        f"<html lang=en><title>Rows</title><main><h1>Rows</h1><table>{rows}{row}{rows}</table>"
+    )
+
+    assert len(await faults(page)) == grave
+    await page.close()
