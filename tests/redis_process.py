@@ -8,6 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from redis.asyncio import Redis
+
 from app.embedded.redis import binary
 from tests.wait import block_until
 
@@ -42,6 +44,11 @@ class RedisProcess:
             self._process.wait()
             self._process = None
             self.socket.unlink(missing_ok=True)
+
+    async def refuse_writes(self) -> None:
+        """Answer each write from now on as if its memory were used up."""
+        async with Redis(unix_socket_path=str(self.socket)) as client:
+            await client.execute_command("CONFIG", "SET", "maxmemory", 1)  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
 
     def freeze(self) -> None:
         """SIGSTOP: it neither answers nor goes away."""

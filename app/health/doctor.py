@@ -78,6 +78,7 @@ async def run_checks(targets: DiagnosticTargets) -> list[Finding]:
 
 
 _NO_EVICTION = "set maxmemory-policy to noeviction"
+_WRITES_REFUSED = "raise its maxmemory, free its disk, or name the primary server in REDIS_URL"
 _CHECK_FAILED = {
     "redis": "check REDIS_URL, and that the server runs and accepts connections from here",
     "workers": "fix Redis first",
@@ -97,6 +98,9 @@ async def _redis(targets: DiagnosticTargets) -> list[Finding]:
     if _version(str(info.get("redis_version", ""))) < MIN_REDIS:
         fix = "upgrade it, or use Valkey"
         found = [fault("redis", f"Redis {version} is too old: 6.2 or newer is needed", fix)]
+    refusal = await keys.write_refusal(targets.redis)
+    if refusal is not None:
+        found.append(fault("redis writes", f"it takes no writes: {refusal}", _WRITES_REFUSED))
     policy = info.get("maxmemory_policy", "unknown")
     if int(info.get("maxmemory") or 0) and policy != "noeviction":
         message = f"evicts keys when memory is short (maxmemory-policy {policy})"

@@ -33,6 +33,7 @@ class OverallReason(StrEnum):
 
     NO_JOBS = "no_jobs"
     NO_WORKERS = "no_workers"
+    REDIS_REFUSES_WRITES = "redis_refuses_writes"
     REDIS_UNREACHABLE = "redis_unreachable"
 
 

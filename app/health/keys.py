@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from app.core.tasks import Slices
 from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
@@ -25,6 +26,8 @@ COLLECTIONS = "rollcall:health:collections"
 COLLECTIONS_TTL = 3600  # seconds
 SYSTEM = "rollcall:health:house"
 SYSTEM_TTL = 24 * 3600  # seconds
+WRITE_PROBE = f"{SYSTEM}:write_probe"
+WRITE_PROBE_TTL = 10  # seconds
 JOB_TTL = 30 * 24 * 3600  # seconds
 BATCH = 10  # jobs per round trip, so that Redis is not blocked for long
 MIN_YEAR, MAX_YEAR = 1970, 9000
@@ -131,6 +134,16 @@ async def read_workers(redis: Redis) -> dict[str, WorkerFacts]:
         for worker_id, value in zip(ids, found, strict=True)
         if value
     }
+
+
+async def write_refusal(redis: Redis) -> ResponseError | None:
+    """Why Redis takes no writes, as with its memory used up or a full disk; None if it does.
+
+    While it takes none, the keys of live workers expire as those of dead ones do.
+    """
+    command = ("SET", WRITE_PROBE, "1", "EX", WRITE_PROBE_TTL)
+    (response,) = await _send(redis, [command], atomic=False)
+    return response if isinstance(response, ResponseError) else None
 
 
 async def declared_elsewhere(redis: Redis, worker_id: str) -> set[str]:

@@ -129,6 +129,7 @@ _REDIS_SAYS: tuple[tuple[str, str, str], ...] = (
         "it has no such database",
         "end the URL with one that it has, such as /0",
     ),
+    ("MISCONF", "it cannot save its data", "see its log: mostly its disk is full"),
     (
         "CERTIFICATE_VERIFY_FAILED",
         "its certificate is not accepted",

@@ -208,6 +208,7 @@ def test_a_reminder_begins_with_what_it_is() -> None:
     ("reason", "title"),
     [
         ("redis_unreachable", "[rollcall] Redis does not answer"),
+        ("redis_refuses_writes", "[rollcall] Redis refuses writes"),
         ("no_workers", "[rollcall] the scheduler is down: no live worker"),
     ],
 )

@@ -29,8 +29,10 @@ from app.health.alerts.watch import COLLECTIONS_KEY
 from app.health.alerts.watcher import POSTGRES_ALERT_KEY, POSTGRES_AWAY_KEY, AlertWatcher
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import delete_job, read_system, write_jobs, write_worker
+from app.queue.jobs import redis_pool
 from app.store.db import Pool, open_pool
 from tests.alerts.receiver import Receiver, receiving
+from tests.redis_process import redis_process
 from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
@@ -297,6 +299,24 @@ async def test_a_redis_that_is_away_is_told_and_no_job_is_blamed(
         await step(watching)
 
     assert receiver.titles == ["[rollcall] Redis does not answer"]
+
+
+async def test_a_redis_that_takes_no_writes_is_told_with_the_fix_and_no_worker_is_blamed(
+    pool: Pool, dsn: str, receiver: Receiver
+) -> None:
+    with redis_process() as server:
+        full = redis_pool(server.url)
+        await write_jobs(full, [("poll", silent())])
+        await server.refuse_writes()
+
+        async with watcher(config(dsn, server.url, receiver), pool, full) as watching:
+            await step(watching)
+            await pool.execute("UPDATE health_states SET flipped_at = now() - interval '1 minute'")
+            await step(watching)
+        await full.aclose(close_connection_pool=True)
+
+    assert receiver.titles == ["[rollcall] Redis refuses writes"]
+    assert "its memory is used up" in receiver.messages[0]["message"]
 
 
 async def test_while_postgres_is_away_one_of_all_watchers_tells_it_and_its_return(

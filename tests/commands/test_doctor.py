@@ -17,6 +17,7 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from tests.commands.conftest import Rollcall, RollcallJson, Working
+from tests.redis_process import redis_process
 
 
 async def found(rollcall_json: RollcallJson, code: int = 1) -> dict[str, dict[str, Any]]:
@@ -69,6 +70,19 @@ async def test_a_redis_that_evicts_is_a_fault(rollcall_json: RollcallJson, redis
 
     assert result["redis memory"]["level"] == "fault"
     assert "noeviction" in result["redis memory"]["mend"]
+
+
+async def test_a_redis_that_takes_no_writes_is_a_fault(
+    rollcall_json: RollcallJson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_process() as server:
+        monkeypatch.setenv("REDIS_URL", server.url)
+        await server.refuse_writes()
+
+        result = await found(rollcall_json)
+
+    assert result["redis writes"]["level"] == "fault"
+    assert "maxmemory" in result["redis writes"]["mend"]
 
 
 async def test_a_missing_schema_is_a_fault(rollcall_json: RollcallJson, pool: Pool) -> None:

@@ -21,6 +21,7 @@ from tests.configs import config_for
 from tests.dashboard import server as sites
 from tests.dashboard.fixtures import BAD, ERROR, GOOD, STEP, Scene, alive
 from tests.dashboard.server import Site
+from tests.redis_process import redis_process
 from tests.wait import until
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -453,6 +454,25 @@ async def test_without_redis_the_page_shows_what_postgres_knows(
 
     assert "Redis does not answer" in page
     assert "The last 3 ticks: 3 ran" in page
+
+
+async def test_a_redis_that_takes_no_writes_is_on_the_pages_instead_of_a_missing_worker(
+    dsn: str, pool: Pool, scene: Scene
+) -> None:
+    await scene.job("a", [GOOD] * 3)
+    with redis_process() as server:
+        async with sites.opened(config_for(dsn, server.url), pool) as site, reader(site) as visitor:
+
+            async def says_so() -> bool:
+                return "Redis refuses writes: no run" in (await visitor.get("/")).text
+
+            await server.refuse_writes()
+            await until(says_so, 10, "the front page")
+            home_page, workers = [(await visitor.get(path)).text for path in ("/", "/workers")]
+
+    assert "Redis refuses writes" in workers
+    assert "No worker lives" not in workers
+    assert "Start a worker" not in home_page
 
 
 async def test_the_front_page_groups_filters_and_sorts_its_jobs(site: Site, scene: Scene) -> None:

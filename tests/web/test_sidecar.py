@@ -184,6 +184,23 @@ async def test_without_redis_every_address_still_answers(
     assert (badge.status_code, "unknown" in badge.text) == (200, True)
 
 
+async def test_without_workers_health_says_so_only_if_redis_would_take_their_heartbeats(
+    web: Visit, redis_server: RedisProcess, redis: Redis
+) -> None:
+    await write_jobs(redis, [(JOB, good())])
+    async with web() as client:
+        empty = (await client.get("/health")).json()
+    await redis_server.refuse_writes()
+
+    async with web() as client:
+        found = [(await client.get(path)).json() for path in ("/health", "/health/workers")]
+        badge = await client.get("/badge/scheduler.svg")
+
+    assert empty["reason"] == "no_workers"
+    assert [one["reason"] for one in found] == ["redis_refuses_writes"] * 2
+    assert "redis refuses writes" in badge.text
+
+
 async def test_the_summary_counts_collections_and_says_that_alerts_cannot_be_sent(
     web: Visit, redis: Redis
 ) -> None:

@@ -13,11 +13,16 @@ from app.core.enums import AlertSeverity, JobStatus
 from app.core.quiet_hours import QuietHours
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 from app.health.explain import at
+from app.health.judge import OverallReason
 
 MAX_ENTRIES = 20  # entries listed in each section of a message
 WORKER_ABSENCE_LIMIT = 30.0  # seconds before missing workers are alerted: it may be a deploy
 CATCH_UP_MARGIN = timedelta(seconds=60)
 MAX_HOLD = 900.0  # seconds after a recovery of the scheduler
+_REDIS_PROBLEMS: dict[str, str] = {
+    OverallReason.REDIS_REFUSES_WRITES: "Redis refuses writes",
+    OverallReason.REDIS_UNREACHABLE: "Redis does not answer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +231,8 @@ def _title(plan_: AlertPlan, current: CurrentStates, recorded: Mapping[str, Reco
 
 def _scheduler_problem(current: CurrentStates) -> str:
     state = current.states.get(SCHEDULER)
-    redis_down = state is not None and state.reason == "redis_unreachable"
-    return "Redis does not answer" if redis_down else "the scheduler is down: no live worker"
+    no_worker = "the scheduler is down: no live worker"
+    return no_worker if state is None else _REDIS_PROBLEMS.get(state.reason or "", no_worker)
 
 
 def _new_problems(jobs: Sequence[str], current: CurrentStates) -> str:

@@ -129,6 +129,18 @@ def redis_unreachable(now: datetime) -> JobState:
     )
 
 
+def redis_refuses_writes(why: str, now: datetime) -> JobState:
+    """The state of the scheduler when Redis takes no writes: what it has of jobs is outdated."""
+    return JobState(
+        key=SCHEDULER,
+        status=JobStatus.UNHEALTHY,
+        needs_attention=True,
+        since=now,
+        reason=OverallReason.REDIS_REFUSES_WRITES,
+        detail=f"no run can start, and the state of the jobs is unknown. {why}",
+    )
+
+
 def changed(standing: JobState, state: RecordedState | None) -> bool:
     """Whether the state differs from the recorded one, or none is recorded."""
     if state is None:

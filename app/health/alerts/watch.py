@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from app.core import log, redact
 from app.core.collection_keys import is_collection
@@ -21,6 +21,7 @@ from app.health.alerts import compose, job_state, org_alerts
 from app.health.alerts.compose import AlertChannel, AlertPlan, AlertPolicy
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 from app.health.judge import DEFAULT_RULES, HealthRules
+from app.store import server_faults
 from app.store.db import Connection, Pool
 from app.store.reports import alerts
 from app.store.reports import org_alerts as org_store
@@ -94,6 +95,9 @@ async def _seen(
         jobs = await keys.read_jobs(context.redis)
         workers = await keys.read_workers(context.redis)
         collections = await _claim_collections(context.redis)
+    except ResponseError as error:
+        why = server_faults.redis_sentence(error)
+        return CurrentStates(now, {SCHEDULER: job_state.redis_refuses_writes(why, now)})
     except (RedisError, OSError, TimeoutError):
         return CurrentStates(now, {SCHEDULER: job_state.redis_unreachable(now)})
     intervals = [facts.interval_seconds for facts in jobs.values() if facts.interval_seconds]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.core.enums import JobStatus
+from app.health.judge import OverallReason
 from app.store.db import UNAVAILABLE, Pool
 from app.store.reports import overview
 from app.store.schedules import heartbeats
@@ -56,7 +57,10 @@ class BoardRows:
 
 @dataclass(frozen=True, slots=True)
 class JobsBoard:
-    """The content of the front page. Durations in seconds; None is "not known"."""
+    """The content of the front page. Durations in seconds; None is "not known".
+
+    `redis`: whether it answers. `redis_refuses`: it takes no writes, so workers are not known.
+    """
 
     now: datetime
     rows: Sequence[JobTableRow]
@@ -69,6 +73,7 @@ class JobsBoard:
     redis: bool
     unaccounted: int | None = None
     unhealthy: Sequence[JobTableRow] = field(default=())
+    redis_refuses: bool = False
 
     @property
     def postgres(self) -> bool:
@@ -133,13 +138,15 @@ def build_board(
     snapshot: HealthSnapshot, database: BoardRows | None, drawn: StripCache
 ) -> JobsBoard:
     """Combine what Redis (`snapshot`) and Postgres (`database`; None if it did not answer) know."""
-    redis = snapshot.reason != "redis_unreachable"
-    workers = len(snapshot.workers) if redis else None
+    redis = snapshot.reason is not OverallReason.REDIS_UNREACHABLE
+    refuses = snapshot.reason is OverallReason.REDIS_REFUSES_WRITES
+    workers = len(snapshot.workers) if redis and not refuses else None
     if database is None:
         entries, now = rows_from_redis(snapshot.jobs), snapshot.taken_at
         counted = snapshot.system.unaccounted
+        ill = _unhealthy(entries)
         return JobsBoard(
-            now, entries, workers, None, None, None, (), None, redis, counted, _unhealthy(entries)
+            now, entries, workers, None, None, None, (), None, redis, counted, ill, refuses
         )
     entries = build_rows(database.lines, snapshot.jobs, database.outages, drawn)
     now = database.lines.now
@@ -155,6 +162,7 @@ def build_board(
         redis=redis,
         unaccounted=snapshot.system.unaccounted,
         unhealthy=_unhealthy(entries),
+        redis_refuses=refuses,
     )
 
 

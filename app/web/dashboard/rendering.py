@@ -26,6 +26,7 @@ NAMED_JOBS = 3  # jobs named in the headline
 
 _HEADLINES: dict[str, str] = {
     OverallReason.REDIS_UNREACHABLE: "Redis does not answer: the state of the jobs is unknown",
+    OverallReason.REDIS_REFUSES_WRITES: "Redis refuses writes: no run will start",
     OverallReason.NO_JOBS: "No jobs registered: no worker has started yet",
 }
 NO_WORKERS = "No live worker: no run will start"
@@ -43,6 +44,8 @@ def headline(board: JobsBoard) -> Markup | str:
     """The overall state in one sentence: which jobs are unhealthy, why, and since when."""
     if not board.redis:
         return _HEADLINES[OverallReason.REDIS_UNREACHABLE]
+    if board.redis_refuses:
+        return _HEADLINES[OverallReason.REDIS_REFUSES_WRITES]
     if not board.rows:
         return _HEADLINES[OverallReason.NO_JOBS]
     if not board.workers:
@@ -93,15 +96,24 @@ _FIRST_PAGES: dict[str, str] = {
 }
 
 
+def _first_of_servers(board: JobsBoard) -> str | None:
+    if not board.redis:
+        return "Start Redis, or check REDIS_URL. Runs start again by themselves"
+    if board.redis_refuses:
+        return "Raise Redis' maxmemory, or free its disk: rollcall doctor shows its message"
+    if not board.postgres:
+        return "Start Postgres, or check DATABASE_URL. No outcome is lost meanwhile"
+    return None
+
+
 def first_step(board: JobsBoard) -> tuple[str, str] | None:
     """What to do first: a sentence, and the address that it is about or an empty text.
 
     None if there is nothing to do.
     """
-    if not board.redis:
-        return "Start Redis, or check REDIS_URL. Runs start again by themselves", ""
-    if not board.postgres:
-        return "Start Postgres, or check DATABASE_URL. No outcome is lost meanwhile", ""
+    servers = _first_of_servers(board)
+    if servers is not None:
+        return servers, ""
     if board.rows and not board.workers:
         return "Start a worker: arq app.workers.Settings", "/workers"
     if not board.unhealthy:

@@ -51,6 +51,7 @@ async def workers(request: Request, user: SessionUser) -> Response:
         "workers": sorted(snapshot.workers.items()),
         "now": snapshot.taken_at,
         "redis": snapshot.reason is not OverallReason.REDIS_UNREACHABLE,
+        "refuses": snapshot.reason is OverallReason.REDIS_REFUSES_WRITES,
         "running": running,
         "labels": labels,
         "version": VERSION,

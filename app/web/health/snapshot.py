@@ -15,7 +15,13 @@ from app.health.judge import (
     all_healthy,
     judge,
 )
-from app.health.keys import read_collections, read_jobs, read_system, read_workers
+from app.health.keys import (
+    read_collections,
+    read_jobs,
+    read_system,
+    read_workers,
+    write_refusal,
+)
 from app.web.health import responses
 from app.web.ttl_cache import with_deadline
 
@@ -24,12 +30,13 @@ READ_SECONDS = 0.8
 
 @dataclass(frozen=True, slots=True)
 class HealthFacts:
-    """The facts read from Redis."""
+    """The facts read from Redis. `writable`: asked only if there is no live worker."""
 
     jobs: dict[str, JobFacts]
     workers: dict[str, WorkerFacts]
     collections: CollectionFacts | None = None
     system: SystemFacts = field(default_factory=SystemFacts)
+    writable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +80,13 @@ async def take_snapshot(redis: Redis, rules: HealthRules = DEFAULT_RULES) -> Hea
 
 
 async def _read(redis: Redis) -> HealthFacts:
+    workers = await read_workers(redis)
     return HealthFacts(
         await read_jobs(redis),
-        await read_workers(redis),
+        workers,
         await read_collections(redis),
         await read_system(redis),
+        writable=bool(workers) or await write_refusal(redis) is None,
     )
 
 
@@ -89,6 +98,8 @@ def _snapshot(
     well = all_healthy(statuses)
     # Jobs stay healthy for a while after the last worker dies; the summary shows it at once.
     no_workers = None if known.workers or reason else OverallReason.NO_WORKERS
+    if not known.writable:
+        reason, no_workers = None, OverallReason.REDIS_REFUSES_WRITES
     summary_well = well and no_workers is None
     entries = {key: responses.job(job.facts, job.health) for key, job in jobs.items()}
     beside = responses.SummaryContext(
