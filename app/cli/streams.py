@@ -62,5 +62,7 @@ def discard(stream: TextIO) -> None:
 
 
 def _output(stream: io.TextIOWrapper) -> Output:
+    # `backslashreplace`: what the encoding lacks, as ASCII does most letters, ends no command.
     buffering = {name: getattr(stream, name) for name in ("line_buffering", "write_through")}
-    return Output(cast("BinaryIO", stream.buffer), stream.encoding, stream.errors, **buffering)
+    buffer = cast("BinaryIO", stream.buffer)
+    return Output(buffer, stream.encoding, "backslashreplace", **buffering)

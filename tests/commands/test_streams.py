@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 
 from app.store.db import Pool
 from tests.commands.conftest import ROOT
-from tests.commands.test_options import insert_run
+from tests.commands.test_options import declare, insert_run
 from tests.wait import until
 
 Shell = Callable[..., Awaitable["subprocess.CompletedProcess[str]"]]
@@ -93,3 +93,14 @@ async def test_closed_streams_are_no_error(shell: Shell, script: str, words: lis
 
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_character_that_the_output_cannot_encode_ends_no_command(
+    shell: Shell, pool: Pool
+) -> None:
+    await declare(pool, timedelta())
+
+    done = await shell('PYTHONIOENCODING=ascii exec "$@"', "pause", "scrape", "--note", "Müd — Nał")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "scrape is paused: M\\xfcd \\u2014 Na\\u0142\n"
