@@ -4,7 +4,10 @@ uvicorn limits neither: a client that sends half a request keeps its connection 
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
+from contextvars import ContextVar
 from http import HTTPStatus
 from importlib import import_module
 from typing import Any
@@ -19,14 +22,18 @@ HEAD_SECONDS = 10.0  # for the head of a request, from the connection or the las
 BODY_SECONDS = 8.0  # for the whole body; shorter than the time limits of endpoints
 TAKE_SECONDS = 30.0  # for the client to take what is sent, before more is sent
 
+NO_LINGER = struct.pack("ii", 1, 0)  # of SO_LINGER: what closes the socket resets the connection
+
 _log = log.logger(__name__)
+_transport: ContextVar[asyncio.Transport | None] = ContextVar("_transport", default=None)
 
 
 class RequestBounds:
     """ASGI middleware with the limits of one request.
 
     A body that does not arrive in time is 408; a client that hangs up, or takes no response, ends
-    the request without a traceback. A request with both Content-Length and Transfer-Encoding is
+    the request without a traceback. So does what breaks a response that has begun: its end is
+    missing, which the client sees. A request with both Content-Length and Transfer-Encoding is
     400: servers in front of this one may disagree on where it ends.
     """
 
@@ -46,20 +53,28 @@ class RequestBounds:
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             _log.info("http.hung_up", path=scope["path"])
-        except Exception:
-            if not exchange.abandoned:
+        except Exception as error:
+            if not exchange.begun:
                 raise
-            _log.info("http.not_taken", path=scope["path"])
+            if exchange.abandoned:
+                _log.info("http.not_taken", path=scope["path"])
+            else:
+                _log.warning("http.broken_off", path=scope["path"], error=repr(error))
+            reset = exchange.abandoned or scope["http_version"] == "1.0"
+            await _close(receive, reset=reset)
 
 
 class _Exchange:
-    """One request and its response, with their time limits. `abandoned`: nobody takes it."""
+    """One request and its response, with their time limits.
+
+    `begun`: the head of the response was sent. `abandoned`: nobody takes it.
+    """
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._deadline: float | None = None
         self._complete = False
-        self.abandoned = False
+        self.begun = self.abandoned = False
 
     async def receive(self) -> Message:
         if self._complete:  # only a hang-up can follow
@@ -78,12 +93,36 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        self.begun = True
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 await self._send(message)
         except TimeoutError:
             self.abandoned = True
             raise OSError("the client does not take the response") from None
+
+
+async def _close(receive: Receive, *, reset: bool) -> None:
+    """Close the connection and wait until it is: uvicorn would log an error of its own.
+
+    `reset`: drop what was not taken yet, and say so: the end of a response to HTTP/1.0 is that of
+    the connection.
+    """
+    transport = _transport.get()
+    if transport is None:  # of another server
+        return
+    if reset:
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER
+        )
+        transport.abort()
+    transport.close()
+    try:
+        async with asyncio.timeout(TAKE_SECONDS):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        transport.abort()
 
 
 async def _refuse(send: Send) -> None:
@@ -95,9 +134,9 @@ async def _refuse(send: Send) -> None:
 
 
 def install() -> None:
-    """Let uvicorn close connections whose next request does not come in time.
+    """Let uvicorn close connections whose next request does not come in time, or when asked to.
 
-    uvicorn has no setting for it. Called before the server listens; safe to call again.
+    uvicorn has no setting for either. Called before the server listens; safe to call again.
     """
     for module, name in _PROTOCOLS:
         try:
@@ -118,6 +157,7 @@ _PROTOCOLS = (
 
 def _watched(step: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     def watched(self: Any, argument: Any) -> None:
+        _transport.set(self.transport)  # for the requests that the step begins
         step(self, argument)
         if self.rollcall_head_timer is None and _is_waiting(self):
             self.rollcall_head_timer = self.loop.call_later(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
@@ -38,11 +39,23 @@ async def endless(_: Request) -> Response:
     return StreamingResponse(pieces())
 
 
+async def broken(_: Request) -> Response:
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield b"whole\n"
+        raise ConnectionError("the database went away")
+
+    return StreamingResponse(pieces())
+
+
 @asynccontextmanager
 async def serving() -> AsyncGenerator[int]:
     boundary.install()
     app = Starlette(
-        routes=[Route("/", echo, methods=["GET", "POST"]), Route("/endless", endless)],
+        routes=[
+            Route("/", echo, methods=["GET", "POST"]),
+            Route("/endless", endless),
+            Route("/broken", broken),
+        ],
         middleware=[Middleware(RequestBounds)],
     )
     server = Server(uvicorn.Config(app, port=0, log_config=None, timeout_keep_alive=1))
@@ -127,6 +140,43 @@ async def test_a_response_that_nobody_takes_is_given_up(
         del reader
 
     assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_who_takes_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boundary, "TAKE_SECONDS", 0.5)
+
+    async with serving() as port:
+        with socket.create_connection(("127.0.0.1", port)) as taker:
+            taker.sendall(GET.replace(b" / ", b" /endless "))
+            # Nothing is read before it is reset: what the socket has room for is not the end.
+            await until(lambda: taker.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), 15)
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_a_response_that_breaks_is_seen_to_be_incomplete_and_logged_once(
+    version: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That to HTTP/1.0 would end where the connection does: it is reset instead."""
+    with capture_logs() as logs:
+        async with serving() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(GET.replace(b" / ", b" /broken ").replace(b"1.1", version))
+            with suppress(ConnectionResetError):
+                answer = await reader.read()
+                assert version == b"1.1"
+                assert b"whole" in answer
+                assert not answer.endswith(b"0\r\n\r\n")
+            writer.close()
+
+    assert logs == [
+        {
+            "event": "http.broken_off",
+            "log_level": "warning",
+            "path": "/broken",
+            "error": "ConnectionError('the database went away')",
+        }
+    ]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_request_with_two_lengths_is_refused() -> None:
