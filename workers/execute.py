@@ -34,7 +34,7 @@ NO_SLOT_RETRY_SECONDS = 0.25  # seconds until a run is retried that found no fre
 LEAVE_SECONDS = 1.0  # seconds until a run is tried again that was left to other workers
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 
-Isolate = Callable[[str, UUID, str], Awaitable[None]]  # task, run id, arq's job id
+Isolate = Callable[[Job, UUID, str], Awaitable[None]]  # job, run id, arq's job id
 
 _log = log.logger(__name__)
 
@@ -60,9 +60,10 @@ async def execute(
             if claimed is None:
                 await _retry_when_due(context, wanted)
             isolate: Isolate | None = ctx.get("isolate")
-        if claimed is None and isolate is not None and await is_suspect(context.pool, wanted):
-            await isolate(job.name, wanted, ctx["job_id"])
-        elif claimed is None:
+            if claimed is None and isolate is not None and await is_suspect(context.pool, wanted):
+                await isolate(job, wanted, ctx["job_id"])
+                return
+        if claimed is None:
             _log.info("run.not_claimed", execution_id=str(wanted))
         else:
             with structlog.contextvars.bound_contextvars(**_log_fields(context, claimed)):
@@ -163,7 +164,13 @@ def _apply_limits(job: Job, claimed: ClaimedRun, outcome: AttemptOutcome) -> Non
 async def _claim(
     ctx: dict[str, Any], job: Job, run_id: str | None, params: Mapping[str, Any]
 ) -> tuple[UUID, ClaimedRun | None]:
-    """Claim the run; without an id, one that is created. Returns its id; None if not queued."""
+    """Claim the run; without an id, one that is created. Returns its id; None if not queued.
+
+    `ctx["claimed"]`: the run, if the worker that has started this process has claimed it.
+    """
+    given: ClaimedRun | None = ctx.get("claimed")
+    if given is not None:
+        return given.run_id, given
     leases, worker = _leases(ctx), worker_context(ctx).worker
     if run_id:
         wanted = UUID(run_id)

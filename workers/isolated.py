@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
-import os
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -16,7 +14,7 @@ from app.context import ServerUrls, WorkerContext, open_context
 from app.core import config, log
 from app.core.config import Config
 from app.core.errors import BadJob, RollcallError
-from app.core.event_loop import run_past_exits
+from app.core.event_loop import end_despite_threads, end_now, run_past_exits
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.runs import log as run_log
 from app.runs.leases import Leases
@@ -55,29 +53,22 @@ async def execute_alone(run: IsolatedRun, settings: Config) -> None:
         pings = HeartbeatPings.from_config(settings)
         stack.push_async_callback(pings.close)
         leases = Leases(context.control, context.clock, settings.lease_seconds, context.hide)
-        leases.after_overtime = _leave
+        leases.after_overtime = end_now  # others wait for their turn
         ctx: dict[str, Any] = {
             "context": context,
             "leases": leases,
             "redis": redis,
             "job_id": run.job_id,
+            "claimed": run.claimed,
             "pings": pings,
         }
         job = job_named(run.task, registry.load(settings))
         renewing = asyncio.create_task(_renew(context, leases))
         try:
             with contextlib.suppress(Retry):  # Postgres is away: the sweep queues the run again
-                await until_stopped(execute(ctx, job, run.run_id), stopped)
+                await until_stopped(execute(ctx, job, str(run.claimed.run_id)), stopped)
         finally:
             renewing.cancel()
-
-
-def _leave() -> None:
-    """End the process, whose run goes on though it has timed out: others wait for their turn."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def job_named(name: str, found: JobRegistry) -> Job:
@@ -111,6 +102,7 @@ def main() -> int:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             run_past_exits(loop, loop.create_task(execute_alone(run, settings)))
+            end_despite_threads()
     except RollcallError as error:
         sys.stderr.write(f"{error}\n")
         return 2

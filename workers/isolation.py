@@ -12,13 +12,22 @@ from typing import cast
 from uuid import UUID
 
 import msgspec
+import structlog
 from arq import Retry
 
 from app.context import ServerUrls
+from app.control import worker_name
 from app.core import log
 from app.core.errors import RollcallError
+from app.runs import attempts
+from app.runs.attempts import OVERTIME_SECONDS, AttemptOutcome
+from app.runs.leases import Leases
+from app.store.runs import progress, run_rows
+from app.store.runs.run_rows import ClaimedRun
+from workers.job import Job
 
-STOP_SECONDS = 4.0  # for a process to hand its run back after SIGTERM
+STOP_SECONDS = 3.0  # for a process to hand its run back after SIGTERM
+START_SECONDS = 30.0  # for a process to start, beside the time of the run
 BUSY_RETRY_SECONDS = 1.0
 
 _log = log.logger(__name__)
@@ -30,43 +39,84 @@ class IsolatedRun(msgspec.Struct, frozen=True):
     database: str
     redis: str
     task: str
-    run_id: str
     job_id: str
+    claimed: ClaimedRun
 
 
 class Isolation:
-    """Executes runs in processes of their own, one at a time for each worker."""
+    """Executes runs in processes of their own, one at a time for each worker.
 
-    def __init__(self, where: ServerUrls, module: str = "workers.isolated") -> None:
+    `extra_seconds`: after the run's own timeout, until a process that goes on is killed.
+    """
+
+    def __init__(
+        self,
+        where: ServerUrls,
+        leases: Leases,
+        module: str = "workers.isolated",
+        extra_seconds: float = START_SECONDS + OVERTIME_SECONDS,
+    ) -> None:
         self._where = where
+        self._leases = leases
         self._module = module
+        self._extra_seconds = extra_seconds
         self._folder = Path.cwd()  # a job may change it, and the module is found there
         self._busy = asyncio.Lock()
 
-    async def __call__(self, task: str, run_id: UUID, job_id: str) -> None:
+    async def __call__(self, job: Job, run_id: UUID, job_id: str) -> None:
         """Execute the run and return when its process has ended.
 
-        The process claims the run, holds its lease and records its outcome. If it dies, the lease
-        expires. Raises arq's Retry while another run is executed this way.
+        The lease is renewed here too, where nothing that the run does can prevent it. The process
+        records the outcome; if it dies, the lease expires. Raises arq's Retry while another run is
+        executed this way.
         """
         if self._busy.locked():
             raise Retry(defer=BUSY_RETRY_SECONDS)
-        run = IsolatedRun(self._where.database, self._where.redis, task, str(run_id), job_id)
         async with self._busy:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", self._module),
-                stdin=asyncio.subprocess.PIPE,
-                cwd=self._folder,
-            )
-            _log.info("run.isolated", execution_id=str(run_id), pid=process.pid)
+            # A name of its own: the worker's other runs are no suspects if the process dies.
+            claimed = await attempts.claim(self._leases, run_id, worker_name())
+            if claimed is None:
+                _log.info("run.not_claimed", execution_id=str(run_id))
+                return
+            self._leases.hold(claimed)
+            fields = {"execution_id": str(run_id), "job": job.name, "attempt": claimed.attempt}
             try:
+                with structlog.contextvars.bound_contextvars(**fields):
+                    await self._execute(job, claimed, job_id)
+            finally:
+                self._leases.release(claimed)
+
+    async def _execute(self, job: Job, claimed: ClaimedRun, job_id: str) -> None:
+        run = IsolatedRun(self._where.database, self._where.redis, job.name, job_id, claimed)
+        seconds = claimed.timeout
+        if job.timeout is not None and claimed.schedule_key is None:
+            seconds = min(seconds, job.timeout)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", self._module),
+            stdin=asyncio.subprocess.PIPE,
+            cwd=self._folder,
+        )
+        _log.info("run.isolated", execution_id=str(claimed.run_id), pid=process.pid)
+        try:
+            async with asyncio.timeout(seconds + self._extra_seconds):
                 await process.communicate(msgspec.json.encode(run))
-            except asyncio.CancelledError:
-                await _stop(process)
-                raise
-        if process.returncode:
+        except TimeoutError:
+            await _stop(process)
+            why = "its process was killed: the job blocks the event loop, or does not end"
+            limit_error = ("TimeoutError", f"took longer than {seconds:g} s")
+            outcome = AttemptOutcome(retry=job.retry, limit_error=limit_error)
+            await attempts.record_timeout(self._leases, claimed, outcome, why)
+            return
+        except asyncio.CancelledError:
+            await _stop(process)
+            # One that was too busy to hand it back.
+            await run_rows.release(self._leases.pool, claimed, self._leases.clock(), "worker stops")
+            raise
+        if process.returncode or await progress.holds(self._leases.pool, claimed):
             _log.error(
-                "run.killed_its_process", execution_id=str(run_id), exit_code=process.returncode
+                "run.killed_its_process",
+                execution_id=str(claimed.run_id),
+                exit_code=process.returncode,
             )
 
 
@@ -78,6 +128,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
                 await process.wait()
         except TimeoutError:
             process.kill()
+            await process.wait()
 
 
 def read_run() -> IsolatedRun:

@@ -93,7 +93,7 @@ def startup(
             **deciding_state(jobs.names(), config.lease_seconds),
             # Leave one slot to each built-in job: they must not wait for organisations' runs.
             slots=ctx.get("slots", max(1, config.max_jobs - len(registry.SITES))),
-            isolate=Isolation(where),
+            isolate=Isolation(where, leases),
             decides=decider is None,
         )
         await _open_services(ctx, context, stack, jobs)

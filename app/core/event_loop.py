@@ -1,12 +1,21 @@
 """Running an event loop that no code within it can end but the task it runs for."""
 
 import asyncio
+import logging
+import os
 import signal
-from typing import TypeVar
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn, TypeVar
 
 from app.core import log
 
 Result = TypeVar("Result")
+
+THREAD_SECONDS = 2.0  # for threads to end after the event loop
 
 _log = log.logger(__name__)
 
@@ -38,3 +47,47 @@ def _log_exit(error: BaseException) -> None:
         fix="a task or callback of a job raised it: return from it, or raise an Exception",
         exc_info=error,
     )
+
+
+class StopSignals:
+    """The signals that stop this process, kept from jobs that take them for themselves."""
+
+    def __init__(self) -> None:
+        self._own: object = None  # asyncio's handler, the same for every signal
+
+    def keep(
+        self, loop: asyncio.AbstractEventLoop, handler: Callable[[signal.Signals], None]
+    ) -> None:
+        """Handle them by `handler`; logs those that another handler had since the last call."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            found = signal.getsignal(signum)
+            loop.add_signal_handler(signum, partial(handler, signum))
+            if self._own not in {None, found}:
+                fix = "a job handles no signal of its worker: it is cancelled when that stops"
+                _log.warning("signal.taken_back", signal=signum.name, fix=fix)
+            self._own = signal.getsignal(signum)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else no process has an exit code
+
+
+def end_despite_threads(seconds: float = THREAD_SECONDS) -> None:
+    """End this process in so many seconds if Python still waits for threads of jobs by then."""
+    threading.Thread(target=_end_later, args=(seconds,), daemon=True).start()
+
+
+def _end_later(seconds: float) -> None:
+    time.sleep(seconds)
+    main = threading.main_thread()
+    left = [one.name for one in threading.enumerate() if one is not main and not one.daemon]
+    fix = "a job's threads end with it, or are daemons"
+    _log.warning("process.threads_abandoned", threads=left, fix=fix)
+    end_now()
+
+
+def end_now() -> NoReturn:
+    """End this process as it would end well, but at once: nothing that still runs is waited for."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)

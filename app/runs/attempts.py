@@ -155,7 +155,7 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
     except CONNECTION_LOST as error:
         _handle_postgres_loss(outcome, error, claimed.attempt)
     except STORAGE_FULL as error:
-        message = f"Postgres has no room: {_text(error)}; free some on its server"
+        message = f"Postgres has no room: {text_of(error)}; free some on its server"
         _set_error(outcome, RunStatus.FAILURE, error, message)
         outcome.error_type = FailureKind.STORAGE_FULL.value
     except TimeoutError as error:
@@ -167,11 +167,13 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
     except SystemExit as error:
         _set_error(outcome, RunStatus.FAILURE, error, f"the job called sys.exit({error.code!r})")
     except BaseException as error:  # noqa: BLE001 - an outcome, not the worker's end
-        _set_error(outcome, RunStatus.FAILURE, error, _text(error))
+        _set_error(outcome, RunStatus.FAILURE, error, text_of(error))
     finally:
         overtime.cancel()
         outcome.fenced = leases.release(claimed) or outcome.fenced
-        outcome.change_texts(lambda text: leases.hide(text)[:MAX_MESSAGE_LENGTH])
+        # Of 100 MB, hiding secrets would block the loop; one across the first cut is known whole.
+        shown = 10 * MAX_MESSAGE_LENGTH
+        outcome.change_texts(lambda text: leases.hide(text[:shown])[:MAX_MESSAGE_LENGTH])
         await _shielded(_record(leases, claimed, outcome))
         _clear_cancellations()
 
@@ -179,19 +181,26 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
 async def _end_in_overtime(
     leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome, limit: asyncio.Timeout
 ) -> None:
-    """Record the timeout of a body that suppresses its cancellation and goes on.
+    """Record the timeout of a body that suppresses its cancellation and goes on."""
+    now = asyncio.get_running_loop().time()
+    await asyncio.sleep((limit.when() or now) + OVERTIME_SECONDS - now)
+    late = AttemptOutcome(limit_error=outcome.limit_error, fenced=outcome.fenced)
+    await record_timeout(leases, claimed, late, "the job suppresses its cancellation and goes on")
+    outcome.fenced = True
+    leases.after_overtime()
+
+
+async def record_timeout(
+    leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome, why: str
+) -> None:
+    """Record the timeout of an attempt whose body has not ended, and why it has not.
 
     The lease is given up: what the body writes later as this attempt is refused.
     """
-    now = asyncio.get_running_loop().time()
-    await asyncio.sleep((limit.when() or now) + OVERTIME_SECONDS - now)
-    late = AttemptOutcome(limit_error=outcome.limit_error)
-    _handle_timeout(late, TimeoutError(), claimed.timeout)
-    late.error_message = f"{late.error_message}; the job suppresses its cancellation and goes on"
-    late.fenced = leases.release(claimed) or outcome.fenced
-    await _record(leases, claimed, late)
-    outcome.fenced = True
-    leases.after_overtime()
+    _handle_timeout(outcome, TimeoutError(), claimed.timeout)
+    outcome.error_message = f"{outcome.error_message}; {why}"
+    outcome.fenced = leases.release(claimed) or outcome.fenced
+    await _record(leases, claimed, outcome)
 
 
 def _check_not_interrupted(limit: asyncio.Timeout) -> None:
@@ -207,7 +216,8 @@ def _is_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException | str) -> str:
+    """The text of an error, which a faulty exception may not have."""
     try:
         return str(error)
     except BaseException:  # noqa: BLE001 - a job's own exception may be faulty, or exit
@@ -244,12 +254,12 @@ def _handle_postgres_loss(outcome: AttemptOutcome, error: Exception, number: int
     if number < MAX_LOST_ATTEMPTS and is_from_postgres(error):
         outcome.hand_back_reason = f"Postgres was unavailable: {error}"
     else:  # the run itself may be the cause
-        _set_error(outcome, RunStatus.FAILURE, error, _text(error))
+        _set_error(outcome, RunStatus.FAILURE, error, text_of(error))
 
 
 def _handle_timeout(outcome: AttemptOutcome, error: TimeoutError, limit: float | None) -> None:
     if limit is None:  # a timeout inside the body, not the attempt's
-        _set_error(outcome, RunStatus.FAILURE, error, _text(error))
+        _set_error(outcome, RunStatus.FAILURE, error, text_of(error))
     else:
         _set_error(outcome, RunStatus.TIMED_OUT, error, f"took longer than {limit:g} s")
         if outcome.limit_error is not None:

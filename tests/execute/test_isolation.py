@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from app.context import ServerUrls, WorkerContext
 from app.queue.org_queue import are_queued
+from app.runs.leases import Leases
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
 from scripts.standin.testing import Standin
@@ -20,6 +21,8 @@ from workers.isolation import Isolation
 from workers.job import Job
 from workers.run import Run
 
+LEASE_SECONDS = 1.0
+
 
 def where(context: WorkerContext) -> ServerUrls:
     assert context.config.database_url is not None
@@ -29,14 +32,24 @@ def where(context: WorkerContext) -> ServerUrls:
     )
 
 
-async def suspect(context: WorkerContext, job: str = odds.scrape_all_platforms.name) -> UUID:
+async def suspect(
+    context: WorkerContext, job: str = odds.scrape_all_platforms.name, seconds: float = 60
+) -> UUID:
     """Queue a run whose worker has died."""
     run_id = uuid4()
     params = {"platforms": ["bet9ja"]}
-    request = RunRequest(run_id, job, params, "test", 3, 60)
+    request = RunRequest(run_id, job, params, "test", 3, seconds)
     await run_rows.request(context.pool, request, context.clock())
     await context.pool.execute("UPDATE runs SET suspicions = 1")
     return run_id
+
+
+def isolation_of(
+    context: WorkerContext, module: str = "workers.isolated", extra_seconds: float = 60
+) -> Isolation:
+    """Leases that expire soon after a process has died."""
+    leases = Leases(context.control, context.clock, LEASE_SECONDS, context.hide)
+    return Isolation(where(context), leases, module, extra_seconds)
 
 
 async def perform(
@@ -55,7 +68,7 @@ async def test_a_suspect_is_executed_by_another_process(
     monkeypatch.setenv("BET9JA_URL", standin.bet9ja_url)
     run_id = await suspect(context)
 
-    await perform(context, run_id, Isolation(where(context)))
+    await perform(context, run_id, isolation_of(context))
 
     row = await run_row(context.pool, run_id)
     assert (row["status"], row["error_message"]) == ("success", None)
@@ -67,7 +80,7 @@ async def test_a_suspect_that_kills_its_process_three_times_rests_with_the_reaso
     context: WorkerContext,
 ) -> None:
     run_id = await suspect(context)
-    isolation = Isolation(where(context), module="tests.execute.poison")
+    isolation = isolation_of(context, "tests.execute.poison")
 
     async def lost() -> bool:
         await sweep.requeue_expired(context)
@@ -90,7 +103,7 @@ async def test_a_suspect_has_its_process_although_a_job_has_changed_the_working_
     context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = await suspect(context)
-    isolation = Isolation(where(context), module="tests.execute.poison")
+    isolation = isolation_of(context, "tests.execute.poison")
 
     monkeypatch.chdir(tmp_path)
     with capture_logs() as logs:
@@ -106,7 +119,7 @@ async def test_a_worker_that_stops_has_the_run_handed_back(
     monkeypatch.setenv("BET9JA_URL", standin.bet9ja_url)
     standin.fault("/bet9ja", "delay", seconds=30)
     run_id = await suspect(context)
-    task = asyncio.create_task(perform(context, run_id, Isolation(where(context))))
+    task = asyncio.create_task(perform(context, run_id, isolation_of(context)))
 
     async def running() -> bool:
         return (await run_row(context.pool, run_id))["status"] == "running"
@@ -120,12 +133,18 @@ async def test_a_worker_that_stops_has_the_run_handed_back(
     assert (row["status"], row["losses"], row["attempt"]) == ("queued", 0, 2)
 
 
-async def own_suspect(context: WorkerContext, folder: Path, text: str) -> UUID:
+async def own_suspect(
+    context: WorkerContext,
+    folder: Path,
+    text: str,
+    isolation: Isolation | None = None,
+    seconds: float = 60,
+) -> UUID:
     """A run of the own job `mine`, whose file is as `text` says, and whose worker has died."""
     (folder / "mine.py").write_text(text)
-    run_id = await suspect(context, "mine")
+    run_id = await suspect(context, "mine", seconds)
     loaded_before = job_of(Run.still_mine, "mine")
-    await perform(context, run_id, Isolation(where(context)), loaded_before)
+    await perform(context, run_id, isolation or isolation_of(context), loaded_before)
     return run_id
 
 
@@ -198,3 +217,50 @@ async def test_a_suspect_that_goes_on_after_its_timeout_leaves_the_turn_to_other
     row = await run_row(context.pool, run_id)
     assert row["status"] == "timed_out"
     assert "the job suppresses its cancellation and goes on" in row["error_message"]
+
+
+BLOCKING = """
+import re, time
+from app.jobs import Run, job
+
+@job
+async def mine(run: Run, *, platforms: list[str]) -> None:
+    {blocks}
+"""
+BLOCKS = ["time.sleep(100)", "re.match('(a+)+b', 'a' * 100)"]  # the second keeps the GIL
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+async def test_a_suspect_that_blocks_its_event_loop_is_killed_and_has_timed_out(
+    context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: str
+) -> None:
+    monkeypatch.setenv("JOBS", str(tmp_path))
+    isolation, text = isolation_of(context, extra_seconds=8), BLOCKING.format(blocks=blocks)
+
+    async with asyncio.timeout(60):
+        run_id = await own_suspect(context, tmp_path, text, isolation, seconds=1)
+
+    row = await run_row(context.pool, run_id)
+    assert (row["status"], row["attempt"], row["losses"]) == ("timed_out", 1, 0)
+    assert "its process was killed" in row["error_message"]
+
+
+LEAVING_A_THREAD = """
+import threading, time
+from app.jobs import Run, job
+
+@job
+async def mine(run: Run, *, platforms: list[str]) -> None:
+    threading.Thread(target=time.sleep, args=(1_000,)).start()
+"""
+
+
+async def test_the_process_of_a_suspect_ends_although_a_thread_of_the_job_does_not(
+    context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBS", str(tmp_path))
+
+    async with asyncio.timeout(60):
+        run_id = await own_suspect(context, tmp_path, LEAVING_A_THREAD)
+
+    assert (await run_row(context.pool, run_id))["status"] == "success"
