@@ -25,7 +25,7 @@ from arq.utils import timestamp_ms, to_unix_ms
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.core.config import chosen_format
-from app.core.event_loop import run_past_exits
+from app.core.event_loop import StopSignals, end_despite_threads, run_past_exits
 from app.core.log import adopt_library_loggers, logger, report_fatal
 from app.core.tasks import cancel_all
 from app.queue.claimed_jobs import ClaimedJob, FetchedJobs
@@ -74,6 +74,7 @@ class _State:
     repair: RedisRepair = field(default_factory=RedisRepair)
     background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     draining: asyncio.Task[None] | None = None
+    signals: StopSignals = field(default_factory=StopSignals)
 
 
 class SurvivingWorker(arq.worker.Worker):
@@ -117,6 +118,7 @@ class SurvivingWorker(arq.worker.Worker):
                 run_past_exits(self.loop, self.main_task)
         finally:
             run_past_exits(self.loop, self.loop.create_task(self.close()))
+        end_despite_threads()
 
     async def main(self) -> None:
         """Wait for Redis, then process jobs until cancelled."""
@@ -162,6 +164,8 @@ class SurvivingWorker(arq.worker.Worker):
             self._redis_restored()
 
     async def _poll_once(self) -> None:
+        if self._handle_signals and self._state.draining is None:
+            self._state.signals.keep(self.loop, self.handle_sig)
         self._reap()
         await self.heart_beat()
         await self._claim_next()

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncGenerator, Generator
 from datetime import UTC
@@ -18,6 +20,7 @@ from redis.exceptions import RedisError
 from app.core.log import configure
 from app.queue.jobs import dumps, loads, redis_pool
 from app.queue.worker import SurvivingWorker, install
+from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
 Ctx = dict[str, Any]
@@ -146,6 +149,37 @@ async def ending_the_loop(ctx: Ctx, how: str) -> None:
     await note(ctx, "went_on")
 
 
+async def taking_signals(ctx: Ctx, how: str) -> None:
+    """Takes the signals that stop the worker for itself."""
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+    if how == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif how == "handle":
+        loop.add_signal_handler(signal.SIGTERM, int)
+    elif how == "remove":
+        loop.remove_signal_handler(signal.SIGTERM)
+    elif how == "unheard":
+        signal.set_wakeup_fd(-1)
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    async def given_back() -> bool:
+        return signal.getsignal(signal.SIGTERM) == before
+
+    await until(given_back)
+    await note(ctx, "given_back")
+
+
+async def leaving_threads(ctx: Ctx, how: str) -> None:
+    """Leaves a thread behind that never ends."""
+    if how == "thread":
+        threading.Thread(target=time.sleep, args=(1_000,)).start()
+    else:
+        ctx["left"] = asyncio.create_task(asyncio.to_thread(time.sleep, 1_000))
+        await asyncio.sleep(0.1)
+    await note(ctx, "left")
+
+
 async def failing(ctx: Ctx) -> None:
     await note(ctx, "started")
     raise ValueError("no such luck")
@@ -170,7 +204,17 @@ async def shutdown(ctx: Ctx) -> None:
 
 FUNCTIONS = [
     func(job, max_tries=20)
-    for job in (brief, quiet, handing_back, letting_go, deaf, failing, ending_the_loop)
+    for job in (
+        brief,
+        quiet,
+        handing_back,
+        letting_go,
+        deaf,
+        failing,
+        ending_the_loop,
+        taking_signals,
+        leaving_threads,
+    )
 ]
 
 

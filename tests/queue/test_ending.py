@@ -154,6 +154,39 @@ async def test_what_a_job_starts_cannot_end_the_worker_of_others(
         assert ("loop.exit_ignored" in lines) == (how != "stop")
 
 
+@pytest.mark.parametrize("how", ["ignore", "handle", "remove", "unheard", "block"])
+async def test_a_worker_stops_although_a_job_has_taken_its_signals(
+    redis_server: RedisProcess, tmp_path: Path, how: str
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=5) as worker:
+            await enqueue(queue.redis, "taking_signals", how)
+            await until(lambda: queue.notes("given_back"))
+
+            async def has_ended() -> bool:
+                worker.terminate()
+                return worker.poll() is not None
+
+            await until(has_ended)
+            lines = await ended(worker)
+
+        assert ("signal.taken_back" in lines) == (how in {"ignore", "remove"})
+
+
+@pytest.mark.parametrize("how", ["thread", "executor"])
+async def test_a_worker_stops_although_a_thread_of_a_job_never_ends(
+    redis_server: RedisProcess, tmp_path: Path, how: str
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=0.1) as worker:
+            await enqueue(queue.redis, "leaving_threads", how)
+            await until(lambda: queue.notes("left"))
+            worker.terminate()
+            lines = await ended(worker)
+
+        assert "process.threads_abandoned" in lines
+
+
 async def test_a_job_deaf_to_cancellation_does_not_keep_the_worker(
     redis_server: RedisProcess, tmp_path: Path
 ) -> None:
