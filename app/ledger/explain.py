@@ -40,6 +40,8 @@ async def explain_in(connection: Connection, key: str, at: datetime | None) -> l
     if tick.count > 1 and version is not None:
         _check_is_tick(state, version, at)
     sentences = [*_about(state), *_decision(tick, at), *_replaced(state, version)]
+    if tick.reason is TickReason.SCHEDULER_DOWN and version is not None:
+        sentences += await _silence(connection, _start(state, version, at))
     if tick.reason is TickReason.PAUSED and version is not None:
         sentences += await _pause(connection, state, version, at)
     if tick.reason is TickReason.EXCLUDED and version is not None:
@@ -145,16 +147,30 @@ def _replaced(state: ScheduleState, version: PastVersion | None) -> list[str]:
     ]
 
 
+def _start(state: ScheduleState, version: PastVersion, at: datetime) -> datetime:
+    past = _as_of(state, version)
+    try:
+        return read_schedule(past, read_policies(past)).starts_at(at)
+    except BadSchedule:
+        return at
+
+
+async def _silence(connection: Connection, at: datetime) -> list[str]:
+    """Tell of workers that lived while none could record it, as without Postgres."""
+    found = await store.silence(connection, at)
+    if found is None:
+        return []
+    return [
+        f"A worker that was alive before and after sent Postgres no heartbeat from {_at(found[0])}"
+        f" to {_at(found[1])}: it could not reach it, or was suspended."
+    ]
+
+
 async def _pause(
     connection: Connection, state: ScheduleState, version: PastVersion, at: datetime
 ) -> list[str]:
     """Tell of the pause for which the tick at `at` was skipped, if that is over."""
-    past = _as_of(state, version)
-    try:
-        start = read_schedule(past, read_policies(past)).starts_at(at)
-    except BadSchedule:
-        start = at
-    found = await store.pause_before(connection, state.id, start)
+    found = await store.pause_before(connection, state.id, _start(state, version, at))
     if found is None or found[0] == state.paused_at:
         return []
     since, by, note = found

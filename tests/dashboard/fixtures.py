@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from redis.asyncio import Redis
 
-from app.core.enums import RunStatus, TickOutcome, TickReason
+from app.core.enums import MISS_REASONS, RunStatus, TickOutcome, TickReason
 from app.health import keys, publish
 from app.health.facts import WorkerFacts
 from app.scheduling.policies import Policies
@@ -94,7 +94,7 @@ class Scene:
     async def tick(self, schedule_id: int, key: str, at: datetime, fate: Fate) -> UUID | None:
         """One tick of it, and its run if it made one."""
         if isinstance(fate, TickReason):
-            missed = fate in {TickReason.SCHEDULER_DOWN, TickReason.LATE}
+            missed = fate in MISS_REASONS
             outcome = TickOutcome.MISSED if missed else TickOutcome.SKIPPED
             await self.pool.execute(TICK, schedule_id, at, outcome.value, fate.value, None)
             return None

@@ -136,7 +136,7 @@ async def test_missed_and_skipped_ticks_hold_their_slots_compressed_ones_too(
         job = unescape((await visitor.get("/jobs/a")).text)
 
     assert drawn(page, "miss") - 1 == 21  # one is in the legend
-    assert "missed: no live worker (one of 20 from" in job
+    assert "missed: no live worker, or none reached Postgres (one of 20 from" in job
     assert "skipped: the previous run was still running" in job
     assert "The last 25 ticks: 3 ran, 1 skipped, 21 missed" in page
 
@@ -454,6 +454,19 @@ async def test_without_redis_the_page_shows_what_postgres_knows(
 
     assert "Redis does not answer" in page
     assert "The last 3 ticks: 3 ran" in page
+
+
+async def test_each_reason_for_which_a_tick_did_not_run_is_on_the_pages_in_words(
+    site: Site, scene: Scene
+) -> None:
+    await alive(scene)
+    await scene.job("a", [GOOD, *TickReason])
+
+    async with reader(site) as visitor:
+        pages = [await visitor.get(path) for path in ("/", "/jobs/a")]
+
+    assert [page.status_code for page in pages] == [200, 200]
+    assert "missed: its schedule could not be read" in pages[1].text
 
 
 async def test_a_redis_that_takes_no_writes_is_on_the_pages_instead_of_a_missing_worker(

@@ -10,6 +10,7 @@ from app.ledger import edit, explain, proof
 from app.scheduling.exclusions import Exclusions
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunEnding
+from app.store.schedules import heartbeats
 from tests.clock import NOON
 from tests.ledger.harness import KEY, MINUTE, Book, every
 
@@ -57,6 +58,34 @@ async def test_of_a_missed_tick_it_gives_the_reason(book: Book) -> None:
     await book.ring(after=timedelta(minutes=8))
 
     assert ": missed (scheduler_down)." in await told(book, 5)
+
+
+async def test_of_a_tick_that_no_worker_could_record_it_says_that_one_lived_on(book: Book) -> None:
+    await book.open(every(5))
+    await book.beating(NOON - MINUTE, NOON + 2 * MINUTE)
+    await book.beating(NOON + 21 * MINUTE, NOON + 22 * MINUTE)
+    await book.ring(after=22 * MINUTE)
+
+    said = await told(book, 15)
+
+    assert ": missed (scheduler_down)." in said
+    assert (
+        "A worker that was alive before and after sent Postgres no heartbeat from 2026-09-05"
+        " 12:02:00.000 UTC to 2026-09-05 12:21:00.000 UTC: it could not reach it, or was suspended."
+    ) in said
+
+
+async def test_of_a_tick_while_no_worker_lived_it_tells_of_none(book: Book) -> None:
+    await book.open(every(5))
+    await book.beating(NOON - MINUTE, NOON + 2 * MINUTE)
+    later = await heartbeats.start_interval(book.pool, "another", NOON + 21 * MINUTE)
+    await heartbeats.extend_interval(book.pool, later, NOON + 22 * MINUTE)
+    await book.ring(after=22 * MINUTE)
+
+    said = await told(book, 15)
+
+    assert ": missed (scheduler_down)." in said
+    assert "heartbeat" not in said
 
 
 async def test_of_a_pause_it_says_who_and_why_and_how_many_ticks(book: Book) -> None:

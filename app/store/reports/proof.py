@@ -161,6 +161,13 @@ SELECT at, by, after ->> 'note' FROM schedule_edits
 WHERE schedule_id = $1 AND action IN ('pause', 'paused') AND at <= $2
 ORDER BY at DESC, id DESC LIMIT 1
 """
+# The shortest time around $1 in which a worker that lived on sent no heartbeat.
+SILENT = """
+SELECT max(earlier.until), min(later.since)
+FROM worker_beats earlier JOIN worker_beats later ON later.worker = earlier.worker
+WHERE earlier.until <= $1 AND later.since > $1 AND NOT later.jumped
+GROUP BY earlier.worker ORDER BY min(later.since) - max(earlier.until) LIMIT 1
+"""
 # The newest edit that disabled a collection by $2.
 DISABLED = """
 SELECT at, by FROM schedule_edits
@@ -282,6 +289,15 @@ async def pause_before(
     """Return since when, by whom and why the schedule was paused last before `at`, if it was."""
     row = await connection.fetchrow(PAUSE, schedule_id, at)
     return None if row is None else (row[0], row[1], row[2])
+
+
+async def silence(connection: Connection, at: datetime) -> tuple[datetime, datetime] | None:
+    """Return from when to when a worker that was alive before and after sent no heartbeat.
+
+    None if no worker did so at `at`.
+    """
+    row = await connection.fetchrow(SILENT, at)
+    return None if row is None else (row[0], row[1])
 
 
 async def disabled_before(

@@ -55,9 +55,10 @@ REASON_TEXTS = {
     TickReason.SUPERSEDED: "the schedule was edited",
     TickReason.DISABLED: "disabled",
     TickReason.EXCLUDED: "an excluded time, or outside start and end",
-    TickReason.SCHEDULER_DOWN: "no live worker",
+    TickReason.SCHEDULER_DOWN: "no live worker, or none reached Postgres",
     TickReason.LATE: "it could not start within its grace",
     TickReason.CLOCK_JUMP: "the clock jumped",
+    TickReason.UNREADABLE: "its schedule could not be read",
 }
 
 
