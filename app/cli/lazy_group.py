@@ -11,6 +11,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from app.cli import streams
 from app.core import lazy_import
 
 _PYDANTIC = "Value error, "
@@ -110,8 +111,9 @@ def lazy_group(commands: Mapping[str, LazyCommand]) -> type[TyperGroup]:
             """Run the command; a faulty argument is said without the terms of its validation."""
             try:
                 return cast("Any", super()).invoke(ctx)
-            except typer.BadParameter as error:
+            except typer.TyperException as error:
                 error.message = error.message.removeprefix(_PYDANTIC)
+                streams.print_error(error.format_message())
                 raise
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -231,4 +231,5 @@ def _fail(error: RollcallError) -> NoReturn:
     from app.core import config, log  # noqa: PLC0415 - not imported for `--help`
 
     log.report_fatal(str(error), config.chosen_format())
+    streams.print_error(str(error))
     sys.exit(2)

@@ -1,4 +1,4 @@
-"""The standard streams of a command: one may be closed, and a reader may leave before the end."""
+"""The standard streams of a command: one may be closed, a reader may leave or read JSON only."""
 
 import io
 import os
@@ -52,6 +52,16 @@ def prepare() -> None:
 def reader_left() -> bool:
     """Return whether nobody reads the standard output any more."""
     return isinstance(sys.stdout, Output) and sys.stdout.reader_left
+
+
+def print_error(message: str) -> None:
+    """Print the error also as JSON, for the program that reads the output, if `--json` is given."""
+    if "--json" in sys.argv:
+        import json  # noqa: PLC0415 - not imported for `--help`
+
+        from app.core import redact  # noqa: PLC0415 - the same
+
+        sys.stdout.write(json.dumps({"error": redact.text(message)}) + "\n")
 
 
 def discard(stream: TextIO) -> None:

@@ -1,6 +1,7 @@
 """The standard streams of a command: closed ones, and readers that leave early."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -104,3 +105,27 @@ async def test_a_character_that_the_output_cannot_encode_ends_no_command(
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "scrape is paused: M\\xfcd \\u2014 Na\\u0142\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["jobs", "--nonsense"], "No such option"),
+        (["runs", "--limit", "0"], "greater than or equal"),
+        (["run", "abcdef"], "no run"),
+        (["pause", "nothing", "--note", "x"], "no schedule"),
+        (["source", "lint"], "Missing"),
+        (["org", "usage", "nobody"], "no organisation"),
+    ],
+    ids=["option", "value", "run", "job", "argument", "organisation"],
+)
+async def test_a_command_that_cannot_be_executed_prints_its_error_as_json_too(
+    shell: Shell, words: list[str], said: str
+) -> None:
+    done = await shell('exec "$@"', *words, "--json")
+
+    (error,) = json.loads(done.stdout).items()
+    assert done.returncode == 2
+    assert error[0] == "error"
+    assert said in error[1]
+    assert said in done.stderr
