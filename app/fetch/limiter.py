@@ -140,7 +140,7 @@ class RedisLimiter:
         try:
             async with asyncio.timeout(_LISTEN_TIMEOUT + _REDIS_TIMEOUT):
                 await cast("Any", self._redis).blpop([wakeups], timeout=_LISTEN_TIMEOUT)
-        except (RedisError, OSError, TimeoutError):
+        except (RedisError, OSError):
             await asyncio.sleep(_RELEASE_DELAY)
 
     async def _decide(self, bucket: Bucket, terms: Terms) -> Permit:
@@ -391,7 +391,7 @@ class RedisLimiter:
         try:
             async with asyncio.timeout(_REDIS_TIMEOUT):
                 answer = cast("list[Any]", await script(keys=list(keys), args=list(args)))
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError) as error:
             if self._redis_away_since is None:
                 self._redis_away_since = time.monotonic()
                 _log.warning("limiter.waits_for_redis", error=repr(error))

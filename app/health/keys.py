@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import islice
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 from redis.asyncio import Redis
@@ -24,7 +24,7 @@ JOBS = "rollcall:health:jobs"
 WORKERS = "rollcall:health:workers"
 COLLECTIONS = "rollcall:health:collections"
 COLLECTIONS_TTL = 3600  # seconds
-SYSTEM = "rollcall:health:house"
+ACCOUNTING, ALERTING = "rollcall:health:house:accounting", "rollcall:health:house:alerting"
 SYSTEM_TTL = 24 * 3600  # seconds
 WRITE_PROBE = f"{SYSTEM}:write_probe"
 WRITE_PROBE_TTL = 10  # seconds
@@ -52,10 +52,7 @@ def worker_key(worker_id: str) -> str:
 
 async def server_time(redis: Redis) -> datetime:
     """Return the time of Redis' clock."""
-    (answer,) = await _send(redis, [("TIME",)], atomic=False)
-    if isinstance(answer, Exception):
-        raise answer
-    seconds, micros = cast("tuple[int, int]", answer)
+    seconds, micros = await _read(redis, "TIME")
     return datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(micros))
 
 
@@ -79,7 +76,7 @@ async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
 
     For a job in the index whose facts have expired, all facts but its name are unknown.
     """
-    keys = await _members(redis, ("SMEMBERS", JOBS))
+    keys = await _members(redis, "SMEMBERS", JOBS)
     found = await _values(redis, [job_key(key) for key in keys])
     slices, jobs = Slices(rest=1), dict[str, JobFacts]()
     for key, value in zip(keys, found, strict=True):
@@ -90,12 +87,7 @@ async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
 
 async def has_jobs(redis: Redis, jobs: Sequence[str]) -> bool:
     """Whether the facts of all these jobs are there. One round trip."""
-    if not jobs:
-        return True
-    (response,) = await _send(redis, [("EXISTS", *(job_key(key) for key in jobs))], atomic=False)
-    if isinstance(response, Exception):
-        raise response
-    return response == len(jobs)
+    return not jobs or await _read(redis, "EXISTS", *(job_key(key) for key in jobs)) == len(jobs)
 
 
 async def delete_job(redis: Redis, key: str) -> None:
@@ -105,7 +97,7 @@ async def delete_job(redis: Redis, key: str) -> None:
 
 async def delete_other_jobs(redis: Redis, known: AbstractSet[str]) -> None:
     """Delete the jobs that are not `known`, as one that was retired while Redis was away."""
-    for key in set(await _members(redis, ("SMEMBERS", JOBS))) - known:
+    for key in set(await _members(redis, "SMEMBERS", JOBS)) - known:
         await delete_job(redis, key)
 
 
@@ -127,7 +119,7 @@ async def write_worker(redis: Redis, worker_id: str, ttl: float, facts: WorkerFa
 
 async def read_workers(redis: Redis) -> dict[str, WorkerFacts]:
     """The live workers by id. The TTL of their keys decides, so no clocks are compared."""
-    ids = await _members(redis, ("ZRANGE", WORKERS, 0, -1))
+    ids = await _members(redis, "ZRANGE", WORKERS, 0, -1)
     found = await _values(redis, [worker_key(worker_id) for worker_id in ids])
     return {
         worker_id: _decode(value, WorkerFacts(seen_at=UNKNOWN_HEARTBEAT))
@@ -173,21 +165,16 @@ async def read_collections(redis: Redis) -> CollectionFacts | None:
 
 async def write_accounting(redis: Redis, facts: SystemFacts) -> None:
     """Write the number of ticks without an outcome."""
-    await _write_system(redis, "accounting", facts)
+    await _execute(redis, ("SET", ACCOUNTING, _encode(facts), "EX", SYSTEM_TTL))
 
 
 async def write_alerting(redis: Redis, facts: SystemFacts) -> None:
     """Write the state of alert delivery."""
-    await _write_system(redis, "alerting", facts)
-
-
-async def _write_system(redis: Redis, part: str, facts: SystemFacts) -> None:
-    name = f"{SYSTEM}:{part}"
-    await _execute(redis, ("SET", name, _encode(facts), "EX", SYSTEM_TTL))
+    await _execute(redis, ("SET", ALERTING, _encode(facts), "EX", SYSTEM_TTL))
 
 
 async def read_system(redis: Redis) -> SystemFacts:
-    found = await _values(redis, [f"{SYSTEM}:accounting", f"{SYSTEM}:alerting"])
+    found = await _values(redis, [ACCOUNTING, ALERTING])
     counted, sent = (_decode(value, SystemFacts()) for value in found)
     return SystemFacts(
         counted.unaccounted,
@@ -241,36 +228,31 @@ def _in_range(value: object) -> bool:
     return not isinstance(value, datetime) or MIN_YEAR <= value.year <= MAX_YEAR
 
 
-async def _execute(redis: Redis, *commands: RedisCommand) -> list[object]:
-    responses = await _send(redis, commands, atomic=True)
-    for response in responses:
-        if isinstance(response, Exception):
-            raise response
-    return responses
-
-
-async def _members(redis: Redis, command: RedisCommand) -> list[str]:
-    (response,) = await _send(redis, (command,), atomic=False)
-    if isinstance(response, Exception):
-        raise response
+async def _members(redis: Redis, *command: str | int) -> list[str]:
+    members: Iterable[bytes | str] = await _read(redis, *command)
     return sorted(
         member.decode(errors="replace") if isinstance(member, bytes) else member
-        for member in cast("Iterable[bytes | str]", response)
+        for member in members
     )
 
 
 async def _values(redis: Redis, names: Sequence[str]) -> list[str | bytes | None]:
     # MGET returns nothing for a key of another type.
-    if not names:
-        return []
-    (response,) = await _send(redis, [("MGET", *names)], atomic=False)
-    if isinstance(response, Exception):
-        raise response
-    return cast("list[str | bytes | None]", response)
+    return await _read(redis, "MGET", *names) if names else []
 
 
-async def _send(redis: Redis, commands: Sequence[RedisCommand], *, atomic: bool) -> list[object]:
+async def _read(redis: Redis, *command: str | int) -> Any:
+    (response,) = await _execute(redis, command, atomic=False)
+    return response
+
+
+async def _execute(redis: Redis, *commands: RedisCommand, atomic: bool = True) -> list[Any]:
+    """Send the commands in one round trip. Raises the error of the first that fails."""
     async with redis.pipeline(transaction=atomic) as pipe:
         for command in commands:
             pipe.execute_command(*command)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
-        return await pipe.execute(raise_on_error=False)
+        responses = await pipe.execute(raise_on_error=False)
+    for response in responses:
+        if isinstance(response, Exception):
+            raise response
+    return responses

@@ -263,5 +263,5 @@ async def publish_delivery_state(pool: Pool, redis: Redis, channels: Sequence[st
     )
     try:
         await keys.write_alerting(redis, facts)
-    except (RedisError, OSError, TimeoutError):
+    except (RedisError, OSError):
         _log.info("alert.untold")  # the next call publishes it

@@ -98,7 +98,7 @@ async def _seen(
     except ResponseError as error:
         why = server_faults.redis_sentence(error)
         return CurrentStates(now, {SCHEDULER: job_state.redis_refuses_writes(why, now)})
-    except (RedisError, OSError, TimeoutError):
+    except (RedisError, OSError):
         return CurrentStates(now, {SCHEDULER: job_state.redis_unreachable(now)})
     intervals = [facts.interval_seconds for facts in jobs.values() if facts.interval_seconds]
     known = bool(jobs) or SCHEDULER in states

@@ -135,7 +135,7 @@ class AlertWatcher:
             await self._send_alert(channels, since, error)
 
     async def _mark_away(self) -> None:
-        with suppress(RedisError, OSError, TimeoutError):
+        with suppress(RedisError, OSError):
             await self._watched.redis.set(POSTGRES_AWAY_KEY, self._id, ex=POSTGRES_AWAY_TTL)
 
     def _in_quiet_hours(self) -> bool:
@@ -146,7 +146,7 @@ class AlertWatcher:
         now, redis = datetime.now(UTC).isoformat(), self._watched.redis
         try:
             claimed = await redis.set(POSTGRES_ALERT_KEY, now, nx=True, ex=POSTGRES_REPEAT_SECONDS)
-        except (RedisError, OSError, TimeoutError):
+        except (RedisError, OSError):
             claimed = self._sent_without_redis is None
             self._sent_without_redis = self._sent_without_redis or now
         return bool(cast("object", claimed))
@@ -172,14 +172,14 @@ class AlertWatcher:
         now, redis = datetime.now(UTC).isoformat(), self._watched.redis
         try:
             await redis.set(POSTGRES_REPORTED_KEY, now, nx=True, ex=POSTGRES_REPORTED_TTL)
-        except (RedisError, OSError, TimeoutError):
+        except (RedisError, OSError):
             self._sent_without_redis = self._sent_without_redis or now
 
     async def _release_alert(self) -> None:
         self._sent_without_redis = None
         try:
             await self._watched.redis.delete(POSTGRES_ALERT_KEY)
-        except (RedisError, OSError, TimeoutError):
+        except (RedisError, OSError):
             _log.info("alert.untold")
 
     async def _postgres_answers(self) -> None:
@@ -204,20 +204,20 @@ class AlertWatcher:
             except BaseException:
                 self._sent_without_redis = reported  # the next step without an error reports it
                 raise
-        with suppress(RedisError, OSError, TimeoutError):
+        with suppress(RedisError, OSError):
             await self._watched.redis.delete(POSTGRES_ALERT_KEY, POSTGRES_AWAY_KEY)
 
     async def _outage_keys(self) -> list[bytes | None]:
         """The values of the keys of an outage, the process that last saw it first."""
         names = [POSTGRES_AWAY_KEY, POSTGRES_ALERT_KEY, POSTGRES_REPORTED_KEY]
-        with suppress(RedisError, OSError, TimeoutError):
+        with suppress(RedisError, OSError):
             return cast("list[bytes | None]", await self._watched.redis.mget(names))
         return [None]
 
     async def _take_report(self) -> str | None:
         """Take the report of an outage; returns when it was made."""
         stored = None
-        with suppress(RedisError, OSError, TimeoutError):
+        with suppress(RedisError, OSError):
             stored = cast("bytes | None", await self._watched.redis.getdel(POSTGRES_REPORTED_KEY))
         own, self._sent_without_redis = self._sent_without_redis, None
         return own if stored is None else stored.decode()

@@ -139,6 +139,10 @@ def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(f"rollcall_{name}", about, value=value)
 
 
+def _gauges(name: str, about: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, about, labels=labels)
+
+
 def _system(data: ScrapeData) -> Iterator[Metric]:
     yield _gauge("workers", "Live workers.", data.workers)
     yield _gauge("redis_up", "1 if Redis answered this scrape.", data.redis_up)
@@ -150,9 +154,7 @@ def _system(data: ScrapeData) -> Iterator[Metric]:
     yield _gauge("notifications_pending", "Alerts waiting to be sent.", system.pending or 0)
     failing = system.failing_since is not None
     yield _gauge("notifier_failing", "1 while alerts cannot be sent.", failing)
-    resting = GaugeMetricFamily(
-        "rollcall_breaker_open", "Hosts with an open circuit breaker.", labels=("host",)
-    )
+    resting = _gauges("rollcall_breaker_open", "Hosts with an open circuit breaker.", "host")
     for host in data.open_breakers:
         resting.add_metric((host,), 1)
     yield resting
@@ -160,23 +162,19 @@ def _system(data: ScrapeData) -> Iterator[Metric]:
 
 
 def _budgets(data: ScrapeData) -> Iterator[Metric]:
-    retries = GaugeMetricFamily(
-        "rollcall_retries", "Retries of a host in this hour.", labels=("host",)
-    )
-    allowed = GaugeMetricFamily(
-        "rollcall_retries_allowed", "Retries that a host may have in this hour.", labels=("host",)
+    retries = _gauges("rollcall_retries", "Retries of a host in this hour.", "host")
+    allowed = _gauges(
+        "rollcall_retries_allowed", "Retries that a host may have in this hour.", "host"
     )
     for budget in data.retry_budgets:
         retries.add_metric((budget.host,), budget.used)
         allowed.add_metric((budget.host,), budget.allowed)
-    used = GaugeMetricFamily(
+    used = _gauges(
         "rollcall_month_requests",
         "Requests of a source in this month, if MONTHLY_REQUESTS limits them.",
-        labels=("source",),
+        "source",
     )
-    limits = GaugeMetricFamily(
-        "rollcall_month_requests_allowed", "Its MONTHLY_REQUESTS.", labels=("source",)
-    )
+    limits = _gauges("rollcall_month_requests_allowed", "Its MONTHLY_REQUESTS.", "source")
     for source, limit in data.monthly_requests.items():
         limits.add_metric((source,), limit)
         if data.month_used is not None:
@@ -185,26 +183,21 @@ def _budgets(data: ScrapeData) -> Iterator[Metric]:
 
 
 def _jobs(data: ScrapeData) -> Iterator[Metric]:
-    status = GaugeMetricFamily(
-        "rollcall_job_status", "1 for the current status of the job.", labels=("job", "status")
-    )
-    ill = GaugeMetricFamily(
-        "rollcall_job_ill", "1 for each job that needs attention.", labels=("job", "reason")
-    )
-    sources = GaugeMetricFamily(
+    status = _gauges("rollcall_job_status", "1 for the current status of the job.", "job", "status")
+    ill = _gauges("rollcall_job_ill", "1 for each job that needs attention.", "job", "reason")
+    sources = _gauges(
         "rollcall_source_failing",
         "1 for each source for which a job needs attention.",
-        labels=("job", "source"),
+        "job",
+        "source",
     )
-    lag = GaugeMetricFamily(
+    lag = _gauges(
         "rollcall_frontier_lag_seconds",
         "Seconds for which the next tick has been due and undecided.",
-        labels=("job",),
+        "job",
     )
-    last = GaugeMetricFamily(
-        "rollcall_last_success_timestamp_seconds",
-        "Unix time of the last successful run.",
-        labels=("job",),
+    last = _gauges(
+        "rollcall_last_success_timestamp_seconds", "Unix time of the last successful run.", "job"
     )
     for key, (facts, health) in data.jobs.items():
         for value in JobStatus:
@@ -223,24 +216,21 @@ def _jobs(data: ScrapeData) -> Iterator[Metric]:
 
 
 def _queues(data: ScrapeData) -> Iterator[Metric]:
-    depth = GaugeMetricFamily(
-        "rollcall_queue_depth", "Entries of the queue, runs in progress included.",
-        labels=("queue",),
-    )  # fmt: skip
+    depth = _gauges(
+        "rollcall_queue_depth", "Entries of the queue, runs in progress included.", "queue"
+    )
     for queue, entries in data.queue_depths.items():
         depth.add_metric((queue,), entries)
     yield depth
     if data.waiting is None:
         return
-    runs = GaugeMetricFamily(
-        "rollcall_runs_waiting", "Runs that are due to start.", labels=("queue",)
-    )
-    age = GaugeMetricFamily(
+    runs = _gauges("rollcall_runs_waiting", "Runs that are due to start.", "queue")
+    age = _gauges(
         "rollcall_queue_age_seconds",
         "Seconds for which the oldest waiting run has been due.",
-        labels=("queue",),
+        "queue",
     )
-    held = GaugeMetricFamily(
+    held = _gauges(
         "rollcall_collections_unreadable",
         "Collections whose ticks are held, as their schedules cannot be read.",
     )
@@ -253,7 +243,7 @@ def _queues(data: ScrapeData) -> Iterator[Metric]:
 
 
 def _collections(data: ScrapeData) -> Iterator[Metric]:
-    family = GaugeMetricFamily("rollcall_collections", "Collections by status.", labels=("status",))
+    family = _gauges("rollcall_collections", "Collections by status.", "status")
     facts = data.collections
     if facts is not None:
         for status in ("healthy", "overdue", "failing", "not_started", "paused"):
