@@ -53,31 +53,22 @@ _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
         "Postgres denies a permission",
         "GRANT it to the role of DATABASE_URL, or make that role the database's owner",
     ),
-    (
-        asyncpg.UndefinedTableError,
-        "The database's schema is not that of this code",
-        "run `rollcall migrate`",
-    ),
-    (
-        asyncpg.UndefinedColumnError,
-        "The database's schema is not that of this code",
-        "run `rollcall migrate`",
+    *(
+        (kind, "The database's schema is not that of this code", "run `rollcall migrate`")
+        for kind in (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
     ),
     (asyncpg.ClientConfigurationError, "DATABASE_URL cannot be used", "correct it"),
-    (
-        asyncpg.CantChangeRuntimeParamError,
-        "Postgres does not take an option of DATABASE_URL",
-        "correct what follows its `?`",
-    ),
-    (
-        asyncpg.UndefinedObjectError,
-        "Postgres does not take an option of DATABASE_URL",
-        "correct what follows its `?`",
-    ),
-    (
-        asyncpg.InvalidParameterValueError,
-        "Postgres does not take an option of DATABASE_URL",
-        "correct what follows its `?`",
+    *(
+        (
+            kind,
+            "Postgres does not take an option of DATABASE_URL",
+            "correct what follows its `?`",
+        )
+        for kind in (
+            asyncpg.CantChangeRuntimeParamError,
+            asyncpg.UndefinedObjectError,
+            asyncpg.InvalidParameterValueError,
+        )
     ),
     (
         asyncpg.DuplicateTableError,

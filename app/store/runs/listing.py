@@ -169,25 +169,12 @@ async def rejected(
     run first, and within a run in the order of their rejection. `data` is the record's
     first REJECTED_BYTES bytes, `size` the length of all of it.
     """
-    conditions: list[Any] = []
-    if filters.run_id is not None:
-        own: Any = RejectedRow.execution_id == filters.run_id
-        earlier = await connection.fetch(EARLIER_REJECTIONS, filters.run_id)
-        pairs = [(row["execution_id"], row["source"]) for row in earlier]
-        place = tuple_(col(RejectedRow.execution_id), col(RejectedRow.source))
-        conditions.append(or_(own, place.in_(pairs)) if pairs else own)
-    if filters.job is not None:
-        conditions.append(await _of_job(connection, filters.job))
-    if filters.source is not None:
-        conditions.append(RejectedRow.source == filters.source)
-    if filters.since is not None:
-        conditions.append(col(RejectedRow.created_at) >= filters.since)
     data = func.substring(RejectedRow.data, 1, REJECTED_BYTES)
     matching: Any = (
         select(RejectedRow, _JOB.label("job"))
         .join(RunRow, col(RunRow.execution_id) == col(RejectedRow.execution_id))
         .join(ScheduleRow, col(ScheduleRow.id) == col(RunRow.schedule_id), isouter=True)
-        .where(*conditions)
+        .where(*await _rejected_conditions(connection, filters))
     )
     shown = (
         matching.with_only_columns(
@@ -208,6 +195,25 @@ async def rejected(
     count = matching.with_only_columns(func.count().label("count"))
     rows = await selects.fetch(connection, shown)
     return rows, (await selects.fetch(connection, count))[0]["count"]
+
+
+async def _rejected_conditions(
+    connection: Pool | Connection, filters: RejectedFilter
+) -> list[ColumnElement[bool]]:
+    conditions: list[Any] = []
+    if filters.run_id is not None:
+        own: Any = RejectedRow.execution_id == filters.run_id
+        earlier = await connection.fetch(EARLIER_REJECTIONS, filters.run_id)
+        pairs = [(row["execution_id"], row["source"]) for row in earlier]
+        place = tuple_(col(RejectedRow.execution_id), col(RejectedRow.source))
+        conditions.append(or_(own, place.in_(pairs)) if pairs else own)
+    if filters.job is not None:
+        conditions.append(await _of_job(connection, filters.job))
+    if filters.source is not None:
+        conditions.append(RejectedRow.source == filters.source)
+    if filters.since is not None:
+        conditions.append(col(RejectedRow.created_at) >= filters.since)
+    return conditions
 
 
 # Two rows are enough to tell a unique prefix from an ambiguous one.
