@@ -20,13 +20,10 @@ class OrgRecipe:
 
 # Each statement filters by organisation itself, in addition to row-level security.
 NAMES = "SELECT name FROM org_sources WHERE org_id = $1 ORDER BY name"
-ALL = """
+# All, or the one with this name.
+LIST = """
 SELECT name, recipe, revision, created_at, updated_at FROM org_sources
-WHERE org_id = $1 ORDER BY name
-"""
-ONE = """
-SELECT name, recipe, revision, created_at, updated_at FROM org_sources
-WHERE org_id = $1 AND name = $2
+WHERE org_id = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name
 """
 ADD = """
 INSERT INTO org_sources (org_id, name, recipe, revision, created_at, updated_at)
@@ -51,11 +48,11 @@ async def names(connection: Connection | Pool, org_id: UUID) -> list[str]:
 
 async def all_of(connection: Connection | Pool, org_id: UUID) -> list[OrgRecipe]:
     """Return an organisation's recipes, by name."""
-    return [OrgRecipe(*row) for row in await connection.fetch(ALL, org_id)]
+    return [OrgRecipe(*row) for row in await connection.fetch(LIST, org_id, None)]
 
 
 async def one(connection: Connection | Pool, org_id: UUID, name: str) -> OrgRecipe | None:
-    row = await connection.fetchrow(ONE, org_id, name)
+    row = await connection.fetchrow(LIST, org_id, name)
     return None if row is None else OrgRecipe(*row)
 
 

@@ -22,14 +22,11 @@ class CollectionPreset:
 
 
 # Each statement filters by organisation itself, in addition to row-level security.
-ALL = """
+# All, or the one with this id.
+LIST = """
 SELECT id, name, sources, revision, created_at, updated_at, org_id IS NULL
-FROM collection_presets WHERE org_id = $1 OR org_id IS NULL
+FROM collection_presets WHERE (org_id = $1 OR org_id IS NULL) AND ($2::uuid IS NULL OR id = $2)
 ORDER BY org_id IS NULL DESC, name
-"""
-ONE = """
-SELECT id, name, sources, revision, created_at, updated_at, org_id IS NULL
-FROM collection_presets WHERE (org_id = $1 OR org_id IS NULL) AND id = $2
 """
 ADD = """
 INSERT INTO collection_presets (id, org_id, name, sources, revision, created_at, updated_at)
@@ -43,13 +40,12 @@ WHERE org_id = $1 AND id = $2
 
 async def all_of(connection: Connection, org_id: UUID) -> list[CollectionPreset]:
     """Return the presets available to an organisation, built-in ones first, by name."""
-    rows = await connection.fetch(ALL, org_id)
-    return [CollectionPreset(*row) for row in rows]
+    return [CollectionPreset(*row) for row in await connection.fetch(LIST, org_id, None)]
 
 
 async def one(connection: Connection, org_id: UUID, preset_id: UUID) -> CollectionPreset | None:
     """Return one preset available to the organisation; None if there is none."""
-    row = await connection.fetchrow(ONE, org_id, preset_id)
+    row = await connection.fetchrow(LIST, org_id, preset_id)
     return None if row is None else CollectionPreset(*row)
 
 

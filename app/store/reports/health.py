@@ -141,41 +141,45 @@ CROSS JOIN LATERAL (
          WHERE schedule_id = s.id ORDER BY first_tick DESC LIMIT 10)) AS newest) t
 """
 
-# A collection is judged by fewer facts than a job: its due time, and its last three finished runs
-# and their sources. The older two are only read if the newest one was not a success.
-# JUDGED_COLLECTIONS in `org_alerts` has the same states.
-COUNTED = """
-SELECT state, count(*)
-FROM (SELECT CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
-              SELECT FROM organizations o WHERE o.id = s.org_id AND o.disabled_at IS NOT NULL)
-              THEN 'paused'
-            WHEN s.due_at < $1::timestamptz - greatest(
-                   interval '1 minute',
-                   (s.policies ->> 'misfire_grace_seconds')::float8 * interval '1 second')
-              THEN 'overdue'
-            ELSE coalesce((
-              SELECT CASE WHEN r.status IN ('failure', 'timed_out', 'lost')
-                       AND r.error_type IS DISTINCT FROM 'local_network' AND (
-                       SELECT bool_and(failed)
-                       FROM (SELECT r.status IN ('failure', 'timed_out', 'lost')
-                               AND r.error_type IS DISTINCT FROM 'local_network' AS failed
-                             FROM runs r
+# The state of the collection of the schedule `s` at $1, which is judged by fewer facts than a job:
+# its due time, and its last three finished runs and their sources. The older two are only read if
+# the newest one was not a success.
+COLLECTION_STATE = """
+CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
+       SELECT FROM organizations o WHERE o.id = s.org_id AND o.disabled_at IS NOT NULL)
+       THEN 'paused'
+     WHEN s.due_at < $1::timestamptz - greatest(
+            interval '1 minute',
+            (s.policies ->> 'misfire_grace_seconds')::float8 * interval '1 second')
+       THEN 'overdue'
+     ELSE coalesce((
+       SELECT CASE WHEN r.status IN ('failure', 'timed_out', 'lost')
+                AND r.error_type IS DISTINCT FROM 'local_network' AND (
+                SELECT bool_and(failed)
+                FROM (SELECT r.status IN ('failure', 'timed_out', 'lost')
+                        AND r.error_type IS DISTINCT FROM 'local_network' AS failed
+                      FROM runs r
+                      WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+                      ORDER BY r.created_at DESC LIMIT 3) AS newest) THEN 'failing'
+              WHEN r.status = 'partial_failure' AND EXISTS (
+                SELECT FROM (SELECT r.execution_id FROM runs r
                              WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
-                             ORDER BY r.created_at DESC LIMIT 3) AS newest) THEN 'failing'
-                     WHEN r.status = 'partial_failure' AND EXISTS (
-                       SELECT FROM (SELECT r.execution_id FROM runs r
-                                    WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
-                                    ORDER BY r.created_at DESC LIMIT 3) AS newest
-                       JOIN run_sources q ON q.execution_id = newest.execution_id
-                       WHERE q.status = 'failure' AND q.error_kind IS DISTINCT FROM 'local_network'
-                       GROUP BY q.source HAVING count(*) = 3) THEN 'failing'
-                     ELSE 'healthy' END
-              FROM runs r
-              WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
-              ORDER BY r.created_at DESC LIMIT 1), 'not_started') END AS state
+                             ORDER BY r.created_at DESC LIMIT 3) AS newest
+                JOIN run_sources q ON q.execution_id = newest.execution_id
+                WHERE q.status = 'failure' AND q.error_kind IS DISTINCT FROM 'local_network'
+                GROUP BY q.source HAVING count(*) = 3) THEN 'failing'
+              ELSE 'healthy' END
+       FROM runs r
+       WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+       ORDER BY r.created_at DESC LIMIT 1), 'not_started') END
+"""
+# All collections, by state.
+COUNTED = f"""
+SELECT state, count(*)
+FROM (SELECT {COLLECTION_STATE} AS state
       FROM schedules s WHERE s.org_id IS NOT NULL AND s.next_tick_at IS NOT NULL) AS judged
 GROUP BY state
-"""
+"""  # noqa: S608 - a constant
 
 
 async def facts(pool: Pool, now: datetime, keys: Sequence[str] | None = None) -> list[JobRow]:

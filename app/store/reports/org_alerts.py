@@ -10,47 +10,21 @@ from app.core.alert_message import AlertMessage
 from app.core.enums import AlertSeverity
 from app.store.db import Connection, Pool
 from app.store.reports.alerts import LEASE
+from app.store.reports.health import COLLECTION_STATE
 
-# The states are those of COUNTED in `health`. Also of collections that were unhealthy, for which a
-# recovery may be due.
-JUDGED_COLLECTIONS = """
+# Unhealthy collections, and those that were unhealthy, for which a recovery may be due.
+JUDGED_COLLECTIONS = f"""
 SELECT j.key, j.state, j.error, j.next_tick_at, o.name
 FROM (SELECT s.key, s.org_id, s.next_tick_at,
              (SELECT r.error_message FROM runs r
               WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
               ORDER BY r.created_at DESC LIMIT 1) AS error,
-       CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
-              SELECT FROM organizations o WHERE o.id = s.org_id AND o.disabled_at IS NOT NULL)
-              THEN 'paused'
-            WHEN s.due_at < $1::timestamptz - greatest(
-                   interval '1 minute',
-                   (s.policies ->> 'misfire_grace_seconds')::float8 * interval '1 second')
-              THEN 'overdue'
-            ELSE coalesce((
-              SELECT CASE WHEN r.status IN ('failure', 'timed_out', 'lost')
-                       AND r.error_type IS DISTINCT FROM 'local_network' AND (
-                       SELECT bool_and(failed)
-                       FROM (SELECT r.status IN ('failure', 'timed_out', 'lost')
-                               AND r.error_type IS DISTINCT FROM 'local_network' AS failed
-                             FROM runs r
-                             WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
-                             ORDER BY r.created_at DESC LIMIT 3) AS newest) THEN 'failing'
-                     WHEN r.status = 'partial_failure' AND EXISTS (
-                       SELECT FROM (SELECT r.execution_id FROM runs r
-                                    WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
-                                    ORDER BY r.created_at DESC LIMIT 3) AS newest
-                       JOIN run_sources q ON q.execution_id = newest.execution_id
-                       WHERE q.status = 'failure' AND q.error_kind IS DISTINCT FROM 'local_network'
-                       GROUP BY q.source HAVING count(*) = 3) THEN 'failing'
-                     ELSE 'healthy' END
-              FROM runs r
-              WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
-              ORDER BY r.created_at DESC LIMIT 1), 'not_started') END AS state
+       {COLLECTION_STATE} AS state
       FROM schedules s
       WHERE s.notify AND s.org_id IS NOT NULL AND s.next_tick_at IS NOT NULL) AS j
 JOIN organizations o ON o.id = j.org_id
 WHERE j.state IN ('overdue', 'failing') OR j.key = ANY ($2::text[]) ORDER BY j.key
-"""
+"""  # noqa: S608 - a constant
 
 # Its position comes from the database, so that readers of the feed do not miss it.
 REMIND = """

@@ -87,42 +87,37 @@ RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_c
           inserted, changed, counts, coverage, errors
 """
 
+SET_SOURCE = """UPDATE run_sources s
+  SET status = $4, partitions = $5, partitions_failed = $6, pages = $7,
+      records = $8, inserted = $9, changed = $10, unchanged = $11, rejected = $12, requests = $13,
+      retries = $14, bytes = $15, throttled_ms = $16, duration_seconds = $17, error_kind = $18,
+      error_message = $19, errors = $20, done = $21, done_counts = $22, counts = $23,
+      coverage = $24
+  FROM mine WHERE s.execution_id = mine.execution_id AND source = $3"""
 # The source's row, if this attempt still holds the run, whose row is locked first.
-WRITE = """
+WRITE = f"""
 WITH mine AS (
   SELECT execution_id FROM runs
   WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running' FOR NO KEY UPDATE
 ), written AS (
-  UPDATE run_sources s
-  SET status = $4, partitions = $5, partitions_failed = $6, pages = $7,
-      records = $8, inserted = $9, changed = $10, unchanged = $11, rejected = $12, requests = $13,
-      retries = $14, bytes = $15, throttled_ms = $16, duration_seconds = $17, error_kind = $18,
-      error_message = $19, errors = $20, done = $21, done_counts = $22, counts = $23,
-      coverage = $24
-  FROM mine WHERE s.execution_id = mine.execution_id AND source = $3
+  {SET_SOURCE}
 )
 SELECT count(*) FROM mine
-"""
+"""  # noqa: S608 - a constant
 
 # As WRITE, and in the same statement add counts to those of the run.
-WRITE_AND_ADD = """
+WRITE_AND_ADD = f"""
 WITH mine AS (
   UPDATE runs SET stats = stats || coalesce((
     SELECT jsonb_object_agg(key, coalesce((stats ->> key)::bigint, 0) + value::bigint)
-    FROM jsonb_each_text($25)), '{}')
+    FROM jsonb_each_text($25)), '{{}}')
   WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
   RETURNING execution_id
 ), written AS (
-  UPDATE run_sources s
-  SET status = $4, partitions = $5, partitions_failed = $6, pages = $7,
-      records = $8, inserted = $9, changed = $10, unchanged = $11, rejected = $12, requests = $13,
-      retries = $14, bytes = $15, throttled_ms = $16, duration_seconds = $17, error_kind = $18,
-      error_message = $19, errors = $20, done = $21, done_counts = $22, counts = $23,
-      coverage = $24
-  FROM mine WHERE s.execution_id = mine.execution_id AND source = $3
+  {SET_SOURCE}
 )
 SELECT count(*) FROM mine
-"""
+"""  # noqa: S608 - a constant
 
 # Adds to the totals in SQL, not from a value read before, and only for the lease's holder.
 FENCE = """

@@ -9,6 +9,7 @@ from uuid import UUID
 from app.core.messages import Partition, RawPage
 from app.core.records import Article, Item, OddsEvent, Story
 from app.store.content import pages
+from app.store.content.items import for_owner
 from app.store.db import Connection, Pool
 
 ReplayedRecord = OddsEvent | Article | Story | Item
@@ -76,28 +77,16 @@ SELECT s.story_uuid AS key, to_jsonb(s) - '{id,provider,story_uuid,first_seen_at
 FROM stories s WHERE s.provider = $1 AND s.story_uuid = ANY ($2::text[])
 """
 
-# The owner condition is the one that uses the index, see items.py.
+# `{owner}` is one of two conditions, each of which the index can answer; see items.py.
 ITEMS = """
 SELECT i.key, i.data AS fields FROM items i
-WHERE i.org_id IS NULL AND i.source = $1 AND i.key = ANY ($2::text[])
+WHERE {owner} AND i.source = $2 AND i.key = ANY ($3::text[])
 """
 
-# Separate from ITEMS, not a condition with OR, so that each owner's uses the index.
-ITEMS_OF_ORG = """
-SELECT i.key, i.data AS fields FROM items i
-WHERE i.org_id = $3 AND i.source = $1 AND i.key = ANY ($2::text[])
-"""
-
-# Two statements, by owner, for the same reason.
+# As ITEMS: when each was last seen, and whether it is missing.
 ITEMS_SEEN = """
 SELECT i.key, i.last_seen, i.missing_since IS NOT NULL FROM items i
-WHERE i.org_id IS NULL AND i.source = $1 AND i.key = ANY ($2::text[])
-"""
-
-# As ITEMS_SEEN, for one organisation.
-ITEMS_SEEN_OF_ORG = """
-SELECT i.key, i.last_seen, i.missing_since IS NOT NULL FROM items i
-WHERE i.org_id = $3 AND i.source = $1 AND i.key = ANY ($2::text[])
+WHERE {owner} AND i.source = $2 AND i.key = ANY ($3::text[])
 """
 
 # When each event was last seen, as of which it is written, and whether it has left the site.
@@ -165,10 +154,10 @@ async def stored_fields(
     if not records:
         return {}
     query, provider, keys = _stored_query(records)
-    if org_id is None:
-        rows = await connection.fetch(query, provider, keys)
+    if query is ITEMS:
+        rows = await connection.fetch(for_owner(ITEMS, org_id), org_id, provider, keys)
     else:
-        rows = await connection.fetch(ITEMS_OF_ORG, provider, keys, org_id)
+        rows = await connection.fetch(query, provider, keys)
     return {row["key"]: row["fields"] for row in rows}
 
 
@@ -210,10 +199,7 @@ async def items_seen(
     connection: Connection, source: str, keys: Sequence[str], org_id: UUID | None = None
 ) -> dict[str, tuple[datetime, bool]]:
     """Return when each item of this owner was last seen, and whether it is missing."""
-    if org_id is None:
-        rows = await connection.fetch(ITEMS_SEEN, source, list(keys))
-    else:
-        rows = await connection.fetch(ITEMS_SEEN_OF_ORG, source, list(keys), org_id)
+    rows = await connection.fetch(for_owner(ITEMS_SEEN, org_id), org_id, source, list(keys))
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
