@@ -26,7 +26,7 @@ COLLECTIONS = "rollcall:health:collections"
 COLLECTIONS_TTL = 3600  # seconds
 ACCOUNTING, ALERTING = "rollcall:health:house:accounting", "rollcall:health:house:alerting"
 SYSTEM_TTL = 24 * 3600  # seconds
-WRITE_PROBE = f"{SYSTEM}:write_probe"
+WRITE_PROBE = "rollcall:health:house:write_probe"
 WRITE_PROBE_TTL = 10  # seconds
 JOB_TTL = 30 * 24 * 3600  # seconds
 BATCH = 10  # jobs per round trip, so that Redis is not blocked for long
@@ -133,9 +133,11 @@ async def write_refusal(redis: Redis) -> ResponseError | None:
 
     While it takes none, the keys of live workers expire as those of dead ones do.
     """
-    command = ("SET", WRITE_PROBE, "1", "EX", WRITE_PROBE_TTL)
-    (response,) = await _send(redis, [command], atomic=False)
-    return response if isinstance(response, ResponseError) else None
+    try:
+        await _read(redis, "SET", WRITE_PROBE, "1", "EX", WRITE_PROBE_TTL)
+    except ResponseError as error:
+        return error
+    return None
 
 
 async def declared_elsewhere(redis: Redis, worker_id: str) -> set[str]:
