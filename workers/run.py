@@ -1,8 +1,19 @@
 """A run as its job sees it: its tick, its HTTP client, its database session, its progress."""
 
+import inspect
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -15,13 +26,14 @@ import msgspec
 import structlog
 from arq import Retry
 from arq.connections import ArqRedis
+from asyncpg import DataError, ProgramLimitExceededError
 
 from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.config import Config
 from app.core.enums import RunStatus
 from app.core.errors import BadResult, HttpStatus, RunDeferred
-from app.core.printable import is_storable
+from app.core.printable import UNSTORABLE, is_storable
 from app.core.records import Item
 from app.core.tasks import gather_fail_fast
 from app.core.version import user_agent
@@ -30,7 +42,7 @@ from app.fetch.limited_transport import LimitedTransport
 from app.fetch.transport_errors import to_failure
 from app.fetch.urls import public_url
 from app.runs import attempts
-from app.runs.attempts import AttemptOutcome
+from app.runs.attempts import MAX_MESSAGE_LENGTH, AttemptOutcome
 from app.sources.base import Source
 from app.store import tenancy
 from app.store.content import items
@@ -53,6 +65,8 @@ if TYPE_CHECKING:
 PROGRESS_SECONDS = 0.5  # seconds between two writes of the progress
 MAX_STATS_BYTES = 64_000
 MAX_SHOWN_FAILURES = 5
+MAX_KEY_LENGTH = 2_000  # characters that an index of Postgres holds in any case
+WRITTEN = ("inserted", "changed", "unchanged")
 CLIENT_TIMEOUT = httpx.Timeout(20, connect=5, pool=None)
 # What arq's own ctx has that is handed on to functions that take a `ctx`.
 ARQ_NAMES = ("redis", "job_id", "job_try", "enqueue_time", "score")
@@ -76,7 +90,7 @@ class Run:
         self._tally = RequestCounts()
         self._progress: dict[str, float] = {}
         self._written_at = float("-inf")
-        self._failures: dict[str, BaseException | str] = {}
+        self._failures: dict[str, str] = {}
         self._parts: list[PlannedSource] = []  # all that were collected, and their rows
         self._rows: dict[str, SourceProgress] = {}
         self._late: dict[str, tuple[datetime, str]] = {}
@@ -184,7 +198,8 @@ class Run:
 
         It is written at most twice a second. `counts`: other numbers to show, by name.
         """
-        self._progress |= {"done": done, **({} if of is None else {"of": of}), **counts}
+        given = {"done": done, **({} if of is None else {"of": of}), **counts}
+        self._progress |= _storable(given, "run.progress was given")
         now = time.monotonic()
         if now - self._written_at >= PROGRESS_SECONDS or done == of:
             self._written_at = now
@@ -202,12 +217,13 @@ class Run:
         if not isinstance(until, datetime):
             delay = until if isinstance(until, timedelta) else timedelta(seconds=until)
             until = self.context.clock() + delay
-        return RunDeferred(until, reason or "the job asked for it")
+        return RunDeferred(until, reason[:MAX_MESSAGE_LENGTH] or "the job asked for it")
 
     def part_failed(self, part: str, error: BaseException | str) -> None:
         """Record that a part of the run failed: the run ends as a partial failure."""
-        self._failures[part] = error
-        self.log.warning("part.failed", part=part, error=str(error))
+        text = attempts.text_of(error)[:MAX_MESSAGE_LENGTH]
+        self._failures[part] = text
+        self.log.warning("part.failed", part=part, error=text)
 
     async def store(
         self, source: str, rows: Iterable[Mapping[str, Any]], *, key: str | Callable[[Any], str]
@@ -215,15 +231,19 @@ class Run:
         """Store rows as items of `source`, in one transaction under the run's lease.
 
         `key`: the member that identifies a row, or a function of the row. A row that is as it was
-        is not written. Returns the counts, which are added to the run's stats. Raises LeaseLost.
+        is not written. Returns the counts, which are added to the run's stats. Raises LeaseLost,
+        and BadResult, which names the row and its member, for what cannot be stored.
         """
-        page = [Item(source, _key(row, key), _as_json(row)) for row in rows]
+        page = [_item(source, row, key) for row in rows]
         now = self.context.clock()
-        async with tenancy.transaction(self.context.pool, None) as connection:
-            written = await items.write(connection, None, source, page, now, self.id)
-            counts = {name: getattr(written, name) for name in ("inserted", "changed", "unchanged")}
-            counts["records"] = written.given
-            await progress.add_totals(connection, self.claimed, counts)
+        try:
+            async with tenancy.transaction(self.context.pool, None) as connection:
+                written = await items.write(connection, None, source, page, now, self.id)
+                counts = {name: getattr(written, name) for name in WRITTEN}
+                counts["records"] = written.given
+                await progress.add_totals(connection, self.claimed, counts)
+        except (UnicodeEncodeError, DataError, ProgramLimitExceededError) as error:
+            raise BadResult(_unstorable_row(source, page, error)) from None
         for name, count in counts.items():
             self._progress[name] = self._progress.get(name, 0) + count
         return written
@@ -350,7 +370,7 @@ class Run:
             stats["parts_failed"] = len(self._failures)
         if result is not None:
             stats |= result if isinstance(result, Mapping) else {"result": result}
-        outcome.stats = _storable(stats)
+        outcome.stats = _storable(stats, "the job returned")
 
 
 def _set_outcome(
@@ -368,27 +388,69 @@ def _key(row: Any, key: str | Callable[[Any], str]) -> str:
     return str(row[key]) if isinstance(key, str) else key(row)
 
 
-def _as_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    return msgspec.to_builtins(dict(row), enc_hook=str, str_keys=True)
+def _item(source: str, row: Mapping[str, Any], key: str | Callable[[Any], str]) -> Item:
+    found, data = _key(row, key), dict[str, Any]()
+    for name, value in row.items():
+        try:
+            data |= msgspec.to_builtins({name: value}, enc_hook=_as_text, str_keys=True)
+        except TypeError as error:
+            where = f"{str(name)[:100]!r} of the row {found[:100]!r}"
+            raise BadResult(f"run.store({source[:100]!r}): {where} is not JSON: {error}") from None
+    return Item(source, found, data)
 
 
-def _failures_text(failures: Mapping[str, BaseException | str]) -> str:
+def _as_text(value: object) -> str:
+    """The text of what JSON does not have. Raises TypeError for what has yet to be executed."""
+    if inspect.isroutine(value) or isinstance(value, Awaitable | Iterator | AsyncIterator):
+        kind = type(cast("object", value)).__name__
+        if isinstance(value, Coroutine):
+            value.close()  # which would be warned of
+        raise TypeError(f"a {kind}, which was not awaited, called or consumed")
+    return str(value)
+
+
+def _unstorable_row(source: str, page: Sequence[Item], error: Exception) -> str:
+    """What is wrong with a page of rows that could not be written, as `error` says."""
+    where = f"run.store({source[:100]!r})"
+    for item in page:
+        row = f"the row {item.key[:100]!r}"
+        for name, value in (("the key", item.key), *item.data.items()):
+            if not _has_storable_text({name: value}):
+                return f"{where}: {name[:100]!r} of {row} has {UNSTORABLE}"
+        if len(item.key) > MAX_KEY_LENGTH:
+            return f"{where}: the key of {row} is too long: {error}"
+    return f"{where}: {error}"
+
+
+def _has_storable_text(value: object) -> bool:
+    try:
+        return is_storable(msgspec.json.decode(msgspec.json.encode(value)))  # a NaN is null
+    except UnicodeEncodeError:
+        return False
+
+
+def _failures_text(failures: Mapping[str, str]) -> str:
     shown = [f"{part}: {error}" for part, error in [*failures.items()][:MAX_SHOWN_FAILURES]]
     more = len(failures) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
 
 
-def _storable(stats: Mapping[Any, Any]) -> dict[str, Any]:
-    """The stats as JSON that Postgres stores. Raises BadResult."""
-    try:
-        plain = msgspec.to_builtins(stats, enc_hook=str, str_keys=True)
-        text = json.dumps(plain, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadResult(f"the job returned what is not JSON: {error}") from None
-    if not is_storable(plain):
-        raise BadResult("the job returned text with a NUL or half a character")
+def _storable(stats: Mapping[Any, Any], given: str) -> dict[str, Any]:
+    """The stats as JSON that Postgres stores. Raises BadResult, which names the member.
+
+    `given`: where they are from, for the message.
+    """
+    plain = dict[str, Any]()
+    for name, value in stats.items():
+        try:
+            one = msgspec.to_builtins({name: value}, enc_hook=_as_text, str_keys=True)
+            storable = is_storable(one)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadResult(f"{given} {str(name)[:100]!r}, which is not JSON: {error}") from None
+        if not storable:
+            raise BadResult(f"{given} {str(name)[:100]!r}, which has {UNSTORABLE}")
+        plain |= one
+    text = json.dumps(plain)
     if len(text) > MAX_STATS_BYTES:
-        raise BadResult(
-            f"the job returned {len(text):,} bytes; stats hold at most {MAX_STATS_BYTES:,}"
-        )
+        raise BadResult(f"{given} {len(text):,} bytes; stats hold at most {MAX_STATS_BYTES:,}")
     return json.loads(text)

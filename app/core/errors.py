@@ -71,7 +71,7 @@ class BadJob(RollcallError):
 
 
 class BadResult(RollcallError):
-    """A job returned what cannot be stored as the stats of its run. The message says why."""
+    """A job returned, or was to store, what cannot be stored. The message says what and why."""
 
 
 class RunDeferred(RollcallError):

@@ -44,6 +44,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 MAX_KNOWN_VALUES = 2_048
 MAX_KNOWN_LENGTH = 100  # characters
 MAX_FIELD_LENGTH = 10_000  # characters of a text in a line: ten million block the loop for seconds
+MAX_TRACEBACK_LENGTH = 10_000  # characters of its beginning, and of its end
 _TRACEBACKS = frozenset({"exception", "stack"})
 # A cheap first test: most lines match none of these.
 _SUSPECT = re.compile(rf"://|rc_|once=|bearer|basic|authorization|{_NAME}", re.IGNORECASE)
@@ -97,6 +98,14 @@ def _bounded(step: Callable[[str], str]) -> Callable[[str], str]:
     return bounded
 
 
+def _traceback(hide: Callable[[str], str], value: str) -> str:
+    """The lines of a traceback, without its middle if it is long: an error's text may be 100 MB."""
+    most = MAX_TRACEBACK_LENGTH
+    if len(value) > 2 * most:
+        value = f"{hide(value[: 2 * most])[:most]}\n…\n{hide(value[-2 * most :])[-most:]}"
+    return printable.lines(hide(value))
+
+
 def text_redactor(secrets: Iterable[str]) -> Callable[[str], str]:
     """Return `text` with these known secrets, in every encoding.
 
@@ -130,7 +139,7 @@ def redactor(secrets: Iterable[str] = ()) -> Callable[[Mapping[str, Any]], dict[
         if value and names_a_secret(name):
             return HIDDEN
         if name in _TRACEBACKS and isinstance(value, str):
-            return printable.lines(hide(value))
+            return _traceback(hide, value)
         return clean(value)
 
     def fields(event: Mapping[str, Any]) -> dict[str, Any]:

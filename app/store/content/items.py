@@ -13,10 +13,12 @@ from uuid import UUID
 import msgspec
 
 from app.core.enums import StoreMode
+from app.core.errors import BadResult
 from app.core.records import Item
 from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection, Pool
 
+MAX_ITEM_LENGTH = 16_000_000  # characters as JSON: with 100 million the connection is lost
 MAX_INLINE_ITEMS = 50  # items; more are encoded as JSON in a thread
 ITEMS_PER_STATEMENT = (
     500  # items per statement, so that a page of thousands does not block the event loop
@@ -189,6 +191,12 @@ def _mode_statement(mode: StoreMode, items: Sequence[Item], run_id: UUID) -> tup
 
 def _encoded(items: Sequence[Item]) -> tuple[list[str], list[bytes]]:
     texts = [msgspec.json.encode(item.data).decode() for item in items]
+    for item, text in zip(items, texts, strict=True):
+        if len(text) > MAX_ITEM_LENGTH:
+            raise BadResult(
+                f"the row {item.key[:100]!r} of {item.source[:100]!r} has {len(text):,} characters"
+                f" as JSON; an item has at most {MAX_ITEM_LENGTH:,}"
+            )
     return texts, [content_hash(item.data, item.ignore) for item in items]
 
 
