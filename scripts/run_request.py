@@ -5,7 +5,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from app.cli import run_requests
+from app.cli import connections, run_requests
 from app.cli.connections import CommandContext
 from app.core import config as settings
 from app.core import log
@@ -138,10 +138,10 @@ async def _ask(config: Config, urls: servers.ServerUrls, arguments: Arguments) -
         run_id = await _queue(context, arguments)
         if not arguments.as_json:
             print(run_id, flush=True)
-        alive = bool(await keys.read_workers(context.redis))
         if not arguments.wait:
-            if not alive:
-                _fail("No worker is alive: the run stays queued until one starts.")
+            with suppress(*connections.REDIS_AWAY):  # which was said when the run was queued
+                if not await keys.read_workers(context.redis):
+                    _fail("No worker is alive: the run stays queued until one starts.")
             return _finish(arguments, {"execution_id": str(run_id), "status": "queued"}, 0)
         status = await _follow(context, arguments, run_id)
         if status is None:

@@ -1,6 +1,7 @@
 """Settings and connections of a command, and the errors of the servers in one sentence."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from app.store import db, schema, server_faults, servers
 Result = TypeVar("Result")
 
 REDIS_AWAY = (RedisError, OSError, TimeoutError)
+_RECORDED = "It is recorded all the same: a worker enqueues what is queued once Redis is there."
 POSTGRES_FAULTS = (*db.UNAVAILABLE, asyncpg.PostgresError)
 
 
@@ -85,6 +87,18 @@ def with_servers(step: Callable[[CommandContext], Awaitable[Result]]) -> Result:
             await redis.aclose(close_connection_pool=True)
 
     return run_async(run)
+
+
+@contextmanager
+def redis_may_be_away() -> Generator[None]:
+    """Do what Redis is to learn of what Postgres has recorded; if it is away, say who does it then.
+
+    A command that failed there would be repeated, although it was executed.
+    """
+    try:
+        yield
+    except REDIS_AWAY as error:
+        sys.stderr.write(f"{server_faults.sentence(error)}\n{_RECORDED}\n")
 
 
 def run_async(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

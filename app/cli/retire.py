@@ -50,5 +50,6 @@ async def _retire(context: CommandContext, job: str) -> None:
         await schedule_edits.record_edit(
             connection, job, now, terminal.current_user(), ("retired", None, None)
         )
-    await enqueue.enqueue_runs(context.pool, context.redis, queued)
-    await keys.delete_job(context.redis, job)
+    with connections.redis_may_be_away():
+        await enqueue.enqueue_runs(context.pool, context.redis, queued)
+        await keys.delete_job(context.redis, job)

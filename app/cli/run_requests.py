@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -49,8 +50,9 @@ async def report_queued_run(
         sys.stdout.write(f"{run_id}\n")
         sys.stdout.flush()
     if not wait:
-        if not await keys.read_workers(context.redis):
-            sys.stderr.write("No worker is alive: the run stays queued until one starts.\n")
+        with suppress(*connections.REDIS_AWAY):  # which was said when the run was queued
+            if not await keys.read_workers(context.redis):
+                sys.stderr.write("No worker is alive: the run stays queued until one starts.\n")
         if as_json:
             queued = {"execution_id": run_id, "job": job[0], "task": job[1], "status": "queued"}
             terminal.print_json(queued)
@@ -85,5 +87,6 @@ async def queue_run(context: CommandContext, wanted: WantedRun) -> UUID:
     if wanted.at is not None and wanted.at <= now:
         raise typer.BadParameter(f"{wanted.at.isoformat()} is in the past", param_hint="--at")
     queued = await steering_of(context).run(wanted, steering.Act(author(wanted.job), now))
-    await enqueue.enqueue_runs(context.pool, context.redis, [queued], wanted.at)
+    with connections.redis_may_be_away():
+        await enqueue.enqueue_runs(context.pool, context.redis, [queued], wanted.at)
     return queued.run_id

@@ -230,7 +230,8 @@ def retry(
         now = await heartbeats.database_now(context.pool)
         act = steering.Act(run_requests.author(old["job"]), now)
         queued = await run_requests.steering_of(context).retry(old, act)
-        await enqueue.enqueue_runs(context.pool, context.redis, [queued])
+        with connections.redis_may_be_away():
+            await enqueue.enqueue_runs(context.pool, context.redis, [queued])
         job = (old["job"], queued.task)
         await run_requests.report_queued_run(
             context, queued.run_id, job, wait=wait, as_json=as_json

@@ -20,7 +20,10 @@ from redis.exceptions import RedisError
 
 from app.queue.jobs import redis_pool
 from app.store import server_faults
+from app.store.db import Pool
 from scripts.tcp_server import tcp_server
+from tests.commands.conftest import Rollcall
+from tests.commands.test_options import declare, insert_run
 
 RESOLVE = socket.getaddrinfo
 _COMMAND = re.compile(rb"(?m)^\*\d+\r$")  # how each begins
@@ -91,6 +94,27 @@ async def test_a_redis_that_is_not_there_is_said_with_its_fix(
 
     assert sentence.startswith(f"Redis cannot be used (REDIS_URL): {what} (")
     assert fix in sentence
+
+
+async def test_what_is_recorded_while_redis_is_away_is_done_and_says_who_goes_on(
+    rollcall: Rollcall, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await declare(pool, timedelta(minutes=5))
+    ended = await insert_run(pool, timedelta(hours=1))
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+
+    done = [
+        await rollcall("trigger", "scrape_all_platforms"),
+        await rollcall("retry", str(ended)),
+        await rollcall("retire", "scrape"),
+    ]
+    queued = await pool.fetch("SELECT execution_id FROM runs WHERE status = 'queued'")
+
+    assert [one.exit_code for one in done] == [0, 0, 0], done
+    assert all("nothing listens there" in one.stderr for one in done)
+    assert all("recorded all the same" in one.stderr for one in done)
+    assert {one.stdout.strip() for one in done[:2]} <= {str(row[0]) for row in queued}
+    assert await pool.fetchval("SELECT retired_at IS NOT NULL FROM schedules WHERE key = 'scrape'")
 
 
 async def test_a_self_signed_certificate_of_redis_names_its_setting(tmp_path: Path) -> None:
