@@ -3,8 +3,8 @@
 import asyncio
 import json
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
@@ -92,14 +92,33 @@ class _Beginning:
 _BEGINNING: ContextVar[_Beginning | None] = ContextVar("beginning", default=None)
 
 
+Ending = Callable[[Connection], Awaitable[None]]
+_ENDING: ContextVar[Ending | None] = ContextVar("ending", default=None)
+
+
+@contextmanager
+def ending_with(ending: Ending) -> Generator[None]:
+    """Let each transaction that the block commits, of whichever connection, end with `ending`."""
+    token = _ENDING.set(ending)
+    try:
+        yield
+    finally:
+        _ENDING.reset(token)
+
+
 class DirectConnection(asyncpg.Connection):
-    """A connection without a pooler. `begun_with` adds to what begins its transactions."""
+    """A connection without a pooler.
+
+    `begun_with` adds to what begins its transactions, and `ending_with` to what ends them.
+    """
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
         """Execute statements as asyncpg does."""
         beginning = _BEGINNING.get()
         if beginning is not None and query.startswith("BEGIN"):
             query, beginning.sent = f"{query}{beginning.statements}", True
+        elif query.startswith("COMMIT") and (ending := _ENDING.get()) is not None:
+            await ending(self)
         return await super().execute(query, *args, timeout=timeout)
 
 

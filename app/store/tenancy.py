@@ -4,8 +4,8 @@ An organisation uses a quarter of a pool's connections at most, so that none wai
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -23,7 +23,6 @@ NARROW = (
 _Key = tuple[int, UUID]
 _shares: WeakValueDictionary[_Key, asyncio.Semaphore] = WeakValueDictionary()
 _held: ContextVar[frozenset[_Key]] = ContextVar("_held", default=frozenset())
-_ending: ContextVar[tuple[object, ...] | None] = ContextVar("_ending", default=None)
 
 # Not `current_setting`: a superuser bypasses the policies whatever `row_security` is.
 BYPASSES = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
@@ -42,19 +41,6 @@ async def org_transaction(pool: Pool, org_id: UUID) -> AsyncGenerator[Connection
         db.begun_with(connection, narrow),
     ):
         yield connection
-        if (ending := _ending.get()) is not None:
-            statement, *values = ending
-            await connection.execute(str(statement), *values)
-
-
-@contextmanager
-def ending_with(statement: str, *values: object) -> Generator[None]:
-    """Let the organisations' transactions that are opened in the block end with the statement."""
-    token = _ending.set((statement, *values))
-    try:
-        yield
-    finally:
-        _ending.reset(token)
 
 
 @asynccontextmanager

@@ -8,12 +8,17 @@ import httpx
 import pytest
 
 from app.core.enums import Scope
+from app.ledger import edit
+from app.ledger.edit import DeclaredSchedule
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.orgs import idempotency
 from tests.api.clients import ODDS, Org, Visitor, fields, had_run, problem
 from tests.api.test_operator import operator_with
 from tests.clock import NOON, SettableClock
 
+JOB = "poll_news"
 PRESETS = "/collection/presets"
 PRESET: dict[str, Any] = {"name": "mine", "sources": [{"source": "bet9ja"}]}
 
@@ -97,6 +102,44 @@ async def test_what_was_made_is_not_made_again_though_its_answer_was_lost(
     assert unanswered.status_code == 503
     assert "was made" in problem(again, 409)["detail"]
     assert (await visitor("GET", path)).json() == made
+
+
+async def test_what_an_operator_made_is_not_made_again_though_its_answer_was_lost(
+    visitor: Visitor, org: Org, clock: SettableClock, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of their own job, a run of a collection, a token and an organisation."""
+    declared = DeclaredSchedule(JOB, JOB, Schedule.every(3600, name=JOB), Policies())
+    await edit.register(pool, [declared], NOON)
+    await visitor.patch(preset_id=ODDS)
+    operator = await operator_with(visitor.client, pool, clock, Scope.ADMIN)
+    requests: list[tuple[str, dict[str, Any]]] = [
+        (f"/operator/jobs/{JOB}/run", {}),
+        (f"/operator/jobs/collection:{org.id}/run", {}),
+        ("/operator/tokens", {"label": "deploys", "scope": "read"}),
+        ("/operator/organizations", {"name": "New"}),
+    ]
+
+    async def lost(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(idempotency, "keep", lost)
+        for path, body in requests:
+            assert (await post(operator, path, path, json=body)).status_code == 503
+    await pool.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 minutes'")
+    await pool.execute("UPDATE runs SET status = 'success'")
+    made = await pool.fetchrow(MADE)
+
+    answers = [await post(operator, path, path, json=body) for path, body in requests]
+
+    assert ["was made" in problem(one, 409)["detail"] for one in answers] == [True] * 4
+    assert await pool.fetchrow(MADE) == made
+
+
+MADE = """
+SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM api_tokens),
+       (SELECT count(*) FROM organizations)
+"""
 
 
 async def test_a_key_that_is_freed_while_it_is_asked_for_is_reserved(pool: Pool, org: Org) -> None:

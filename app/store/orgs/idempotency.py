@@ -37,12 +37,15 @@ KEEP = """
 UPDATE idempotency_keys SET status = $3, body = $4, headers = $5
 WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL) AND key = $2
 """
-# The same in a transaction of the request itself, if that has written something.
-KEEP_WITH = """
-UPDATE idempotency_keys SET status = $3, body = $4, headers = $5
-WHERE org_id = $1 AND key = $2 AND status IS NULL
-  AND pg_current_xact_id_if_assigned() IS NOT NULL
+# The same of a request that is under way, whose first answer it is.
+KEEP_FIRST = """
+UPDATE idempotency_keys SET status = $3, body = $4
+WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL) AND key = $2 AND status IS NULL
 """
+# Whether the transaction has written something.
+HAS_WRITTEN = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
+# The end of an organisation's transaction sees the operator's key.
+WIDEN = "SET LOCAL rollcall.house = 'on'"
 RELEASE = """
 DELETE FROM idempotency_keys
 WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL) AND key = $2 AND status IS NULL
@@ -85,6 +88,17 @@ async def keep(
 ) -> None:
     """Keep the answer to the request with this organisation and key."""
     await connection.execute(KEEP, *of, status, body, dict(headers))
+
+
+async def keep_first(
+    of: tuple[UUID | None, str], status: int, body: str | None, connection: Connection
+) -> None:
+    """Keep a first answer at the end of a transaction of the request that has written something."""
+    if not await connection.fetchval(HAS_WRITTEN):
+        return
+    if of[0] is None:
+        await connection.execute(WIDEN)
+    await connection.execute(KEEP_FIRST, *of, status, body)
 
 
 async def release(connection: Connection, org_id: UUID | None, key: str) -> None:

@@ -1,8 +1,7 @@
 """Idempotency keys: a POST that is sent again with its key is made once and answered alike.
 
-What an organisation's request writes is committed together with a first answer, which says only
-that it was made. So it is never made again, also if the process or the connection ends before its
-answer is kept.
+What a request writes is committed together with a first answer, which says only that it was made.
+So it is never made again, also if the process or the connection ends before its answer is kept.
 An answer that has a secret is kept encrypted with a key that the client's token is part of: only a
 request with the token can read it again.
 """
@@ -12,13 +11,14 @@ import hashlib
 import os
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.errors import Conflict, OverLimit
-from app.store import tenancy
+from app.store import db, tenancy
 from app.store.orgs import idempotency as store
 from app.store.orgs.idempotency import KeptAnswer
 from app.web.api import problems
@@ -62,9 +62,9 @@ async def respond_once(
         return _again(earlier, request, endpoint)
     made = Problem(HTTPStatus.CONFLICT, MADE).response()
     kept = _kept_body(request, endpoint, made)
-    first = (org_id, key, made.status_code, kept, dict[str, str]())
+    keep_first = partial(store.keep_first, (org_id, key), made.status_code, kept)
     try:
-        with tenancy.ending_with(store.KEEP_WITH, *first):
+        with db.ending_with(keep_first):
             response = await respond()
     except BaseException:
         async with tenancy.transaction(pool, org_id) as connection:

@@ -10,6 +10,7 @@ from typing import Any
 from app.core.enums import Scope
 from app.core.errors import InvalidValue, UnknownOrg
 from app.orgs import admin, tokens, usage
+from app.store import tenancy
 from app.store.orgs import orgs
 from app.store.orgs import usage as usage_rows
 from app.store.orgs.orgs import Org, Token
@@ -42,7 +43,8 @@ async def create_organization(request: ApiRequest) -> ApiResponse:
     """Create an organisation."""
     body: OrganizationCreate = request.body
     try:
-        org_id = await tokens.create_org(request.context.pool, body.name, request.now)
+        async with tenancy.transaction(request.context.pool, None) as connection:
+            org_id = await tokens.create_org(connection, body.name, request.now)
     except UnknownOrg as error:
         raise InvalidValue("name", str(error)) from None
     found = await admin.find(request.context.pool, org_id)
@@ -97,7 +99,9 @@ async def create_token(request: ApiRequest) -> ApiResponse:
     org = None if org_id is None else (await admin.find(pool, org_id)).name
     expires_at = None if body.days is None else request.now + timedelta(days=body.days)
     wanted = tokens.TokenRequest(org, body.label, body.scope, expires_at, body.data)
-    secret = await tokens.create_token(pool, wanted, request.now, by=request.principal.name)
+    async with tenancy.transaction(pool, None) as connection:
+        by = request.principal.name
+        secret = await tokens.create_token(connection, wanted, request.now, by=by)
     created = next(row for row in await orgs.tokens(pool, org_id) if row.id == wanted.id)
     answer = TokenCreated(**_token(created).model_dump(), token=secret)
     return ApiResponse(answer, {"location": f"/operator/tokens/{created.id}"})
