@@ -1,7 +1,7 @@
 """Runs that people request, retry and cancel. Each act is recorded with its author and reason."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -96,25 +96,23 @@ async def cancel(
 
     A worker that executes one stops within a third of its lease.
     """
-    because = f": {reason}" if reason else ""
+    error = f"cancelled by {by}: {reason}" if reason else f"cancelled by {by}"
+    entry = AuditEntry(now, by, AuditAction.CANCEL, reason=reason)
     async with pool.acquire() as connection, connection.transaction():
-        cancelled = await run_rows.cancel_open(
-            connection, [run["execution_id"] for run in runs], now, by=f"cancelled by {by}{because}"
-        )
-        known = {run["execution_id"]: run for run in runs}
-        entries = [
-            AuditEntry(
-                now,
-                by,
-                AuditAction.CANCEL,
-                known[run_id]["job"],
-                run_id,
-                reason,
-                org_id=known[run_id]["org_id"],
-            )
-            for run_id in cancelled
-        ]
-        await audit.record(connection, entries)
+        return await cancel_in(connection, runs, entry, error)
+
+
+async def cancel_in(
+    connection: Connection, runs: Sequence[Mapping[str, Any]], entry: AuditEntry, error: str
+) -> list[UUID]:
+    """As `cancel`, in a transaction. `entry`: who cancels, when and why; `error`: of the runs."""
+    known = {run["execution_id"]: run for run in runs}
+    cancelled = await run_rows.cancel_open(connection, list(known), entry.at, by=error)
+    entries = [
+        replace(entry, job=known[one]["job"], execution_id=one, org_id=known[one]["org_id"])
+        for one in cancelled
+    ]
+    await audit.record(connection, entries)
     return cancelled
 
 

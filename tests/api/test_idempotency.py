@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, cast
+from uuid import UUID
 
 import httpx
 import pytest
@@ -13,7 +14,8 @@ from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
-from app.store.orgs import idempotency
+from app.store.orgs import idempotency, leaving
+from app.web.api import auth
 from tests.api.clients import ODDS, Org, Visitor, fields, had_run, problem
 from tests.api.test_operator import operator_with
 from tests.clock import NOON, SettableClock
@@ -142,6 +144,21 @@ SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM api_tokens),
 """
 
 
+async def test_a_request_of_an_organisation_that_is_deleted_meanwhile_is_a_conflict(
+    visitor: Visitor, org: Org, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authorize = auth.authorize
+
+    async def then_deleted(*arguments: Any) -> Any:
+        allowed = await authorize(*arguments)
+        await leaving.delete(pool, org.id, [])
+        return allowed
+
+    monkeypatch.setattr(auth, "authorize", then_deleted)
+
+    problem(await visitor("POST", PRESETS, json=PRESET), 409)
+
+
 async def test_a_key_that_is_freed_while_it_is_asked_for_is_reserved(pool: Pool, org: Org) -> None:
     async with pool.acquire() as first, pool.acquire() as second:
         assert await idempotency.reserve(first, org.id, "k", b"1") is None
@@ -220,7 +237,9 @@ async def test_an_answer_with_a_secret_is_kept_so_that_only_its_token_can_read_i
     assert await pool.fetchval("SELECT count(*) FROM api_tokens WHERE label = 'x'") == 1
 
 
-async def test_an_open_run_is_cancelled_and_one_that_has_ended_is_not(visitor: Visitor) -> None:
+async def test_an_open_run_is_cancelled_and_one_that_has_ended_is_not(
+    visitor: Visitor, org: Org, pool: Pool
+) -> None:
     await visitor.patch(preset_id=ODDS)
     run = (await visitor("POST", "/collection/run")).json()["run_id"]
 
@@ -230,6 +249,9 @@ async def test_an_open_run_is_cancelled_and_one_that_has_ended_is_not(visitor: V
     assert cancelled.json()["status"] == "cancelled"
     assert cancelled.json()["error_message"] == "by Acme/admin"
     problem(again, 409)
+    acts = await pool.fetch("SELECT by, job, execution_id, org_id FROM audit_log ORDER BY id")
+    act = ("Acme/admin", f"collection:{org.id}", UUID(run), org.id)
+    assert [tuple(row) for row in acts] == [act, act]  # requested and cancelled
 
 
 async def test_a_run_that_has_ended_is_retried_and_an_open_one_is_not(

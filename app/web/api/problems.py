@@ -184,6 +184,9 @@ def _of_postgres(error: Exception) -> Problem | None:
     if isinstance(error, asyncpg.DataError | UnicodeError):
         detail = "the request holds a value that the database cannot store"
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
+        detail = "what the request is about was deleted meanwhile; nothing was applied"
+        return Problem(HTTPStatus.CONFLICT, detail)
     if isinstance(error, TimeoutError):
         detail = "the request took too long; it was applied as a whole or not at all"
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)

@@ -3,13 +3,15 @@
 from typing import Any
 
 from app.core.collection_keys import collection_name, schedule_key
-from app.core.enums import OPEN_STATUSES, Scope
+from app.core.enums import OPEN_STATUSES, AuditAction, Scope
 from app.core.errors import Conflict, NotFound
+from app.ledger import manual_runs
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.store import tenancy
+from app.store.audit import AuditEntry
 from app.store.db import Connection
-from app.store.runs import listing, run_rows
+from app.store.runs import listing
 from app.store.runs.listing import RunFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
@@ -51,10 +53,10 @@ async def read_run(request: ApiRequest) -> ApiResponse:
 async def cancel_run(request: ApiRequest) -> ApiResponse:
     """Cancel a run that is queued or running; its worker stops within seconds."""
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        run_id = (await _existing(connection, request))["execution_id"]
-        by = f"by {request.principal.name}"
-        if not await run_rows.cancel_open(connection, [run_id], request.now, by=by):
-            raise Conflict(f"run {run_id} has ended")
+        run, by = await _existing(connection, request), request.principal.name
+        entry = AuditEntry(request.now, by, AuditAction.CANCEL)
+        if not await manual_runs.cancel_in(connection, [run], entry, f"by {by}"):
+            raise Conflict(f"run {run['execution_id']} has ended")
         return await _answer(connection, request)
 
 
