@@ -58,6 +58,8 @@ async def test_ticks_are_filtered(visitor: Visitor, pool: Pool, redis: ArqRedis,
     assert await asked(since=newest["scheduled_for"]) == ["late"]
     assert "late" not in await asked(until=newest["scheduled_for"])
     assert fields(await visitor("GET", TICKS, params={"reason": "bored"})) == ["reason"]
+    never = {"outcome": "ran", "reason": "paused"}
+    assert fields(await visitor("GET", TICKS, params=never)) == ["reason"]
     assert fields(await visitor("GET", TICKS, params={"cursor": "xyz"})) == ["cursor"]
 
 

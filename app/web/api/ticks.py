@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.core.enums import Scope
+from app.core.enums import Scope, TickOutcome
 from app.core.errors import InvalidValue, NotFound
 from app.store import tenancy
 from app.store.db import Connection, Pool
@@ -61,6 +61,8 @@ async def _page(
     connection: Pool | Connection, jobs: Mapping[int, str], query: TicksQuery
 ) -> tuple[list[dict[str, Any]], str | None]:
     """The rows of a page, and the cursor of the next one."""
+    if query.outcome is TickOutcome.RAN and query.reason is not None:
+        raise InvalidValue("reason", "a tick that ran has no reason")
     filters = TickFilter(
         since=query.since,
         until=query.until,
