@@ -11,6 +11,7 @@ from app.orgs.limits import LIMIT_NAMES, MAX_MINUTES
 from app.store.db import Pool
 from app.store.orgs import collection, orgs, selections
 from app.store.orgs.orgs import Org
+from app.store.reports import org_alerts
 from app.store.runs import run_rows
 
 
@@ -37,8 +38,11 @@ async def disable(pool: Pool, found: Org, now: datetime) -> None:
 
 
 async def enable(pool: Pool, found: Org, now: datetime) -> None:
+    """Enable the organisation. Its alerts of more than three days ago are not sent any more."""
     await _decide(pool, found, now)  # earlier ticks are disabled
-    await orgs.set_disabled(pool, found.id, None)
+    async with pool.acquire() as connection, connection.transaction():
+        await org_alerts.give_up_old(connection, found.id)
+        await orgs.set_disabled(connection, found.id, None)
 
 
 async def set_limits(pool: Pool, found: Org, limits: Mapping[str, float | None]) -> None:

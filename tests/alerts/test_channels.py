@@ -18,7 +18,7 @@ from app.core.config import Config
 from app.core.enums import AlertSeverity
 from app.health.alerts.watch import COLLECTIONS_KEY, AlertContext, check
 from app.health.keys import write_jobs, write_worker
-from app.orgs import alert_channels, secrets, tokens
+from app.orgs import admin, alert_channels, secrets, tokens
 from app.orgs.alert_channels import ChannelRequest
 from app.orgs.secret_box import SecretBox
 from app.store import tenancy
@@ -285,6 +285,28 @@ async def test_nothing_is_sent_for_an_organisation_while_it_is_disabled(
 
     assert (while_disabled, len(service.sent)) == (1, 2)  # the other organisation's at once
     assert (await outcome(worker, other)).last_error is None
+
+
+async def test_alerts_of_days_ago_are_not_sent_when_their_organisation_is_enabled(
+    worker: WorkerContext, service: Service
+) -> None:
+    org = await tokens.create_org(worker.pool, "Ours", NOON)
+    await channel(worker, org)
+    await collection(worker.pool, org)
+    service.status = 500
+    await watch(worker)
+    service.sent.clear()
+    service.status = 200
+    await admin.disable(worker.pool, await admin.find(worker.pool, org), NOON)
+    await worker.pool.execute(
+        "UPDATE notifications SET next_try_at = now(), created_at = now() - interval '4 days'"
+    )
+
+    await admin.enable(worker.pool, await admin.find(worker.pool, org), NOON)
+    await deliver(worker)
+
+    assert service.sent == []
+    assert (await outcome(worker, org)).waiting == 0
 
 
 async def test_a_test_is_sent_once_and_given_up_when_it_fails(

@@ -80,6 +80,12 @@ UPDATE notifications SET last_error = $2,
        given_up_at = CASE WHEN $3 OR created_at < now() - interval '3 days' THEN now() END
 WHERE id = $1
 """
+# What waited while the organisation was disabled is given up as what has failed for as long.
+GIVE_UP_OLD = """
+UPDATE notifications SET given_up_at = now(), last_error = 'the organisation was disabled'
+WHERE org_id = $1 AND channel_id IS NOT NULL AND sent_at IS NULL AND given_up_at IS NULL
+  AND created_at < now() - interval '3 days'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,11 @@ async def claim_next(pool: Pool) -> ClaimedOrgMessage | None:
     id_, channel_id, org_id, service, secret, title, body, severity, incident, attempts = row
     message = AlertMessage(title, body, AlertSeverity(severity), incident)
     return ClaimedOrgMessage(id_, channel_id, org_id, service, secret, message, attempts)
+
+
+async def give_up_old(connection: Connection, org_id: UUID) -> None:
+    """Give up the messages to the organisation's channels that are too old to be sent."""
+    await connection.execute(GIVE_UP_OLD, org_id)
 
 
 async def mark_sent(pool: Pool, message_id: int) -> None:
