@@ -1,5 +1,6 @@
 """The door: who comes in, how long they stay, and what a stranger can do."""
 
+import asyncio
 import re
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -12,7 +13,8 @@ from starlette.routing import Route
 from app.core.enums import Scope
 from app.orgs import one_time_login
 from app.store.orgs import orgs
-from app.web.context import SIGN_IN_FAILURES
+from app.web.context import SIGN_IN_FAILURES, TOKEN_CACHE_SECONDS
+from app.web.dashboard import events
 from app.web.dashboard.session import COOKIE, SessionSigner
 from app.web.page_and_api_routes import page_and_api_routes
 from app.web.routes import routes
@@ -88,6 +90,25 @@ async def test_the_stream_is_not_for_strangers(site: Site) -> None:
         answer = await stranger.get("/live", headers={"accept": "text/event-stream"})
 
     assert answer.status_code == 401
+
+
+async def test_the_stream_tells_nothing_more_once_its_token_is_revoked(
+    site: Site, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(events, "POLLS_PER_SESSION_CHECK", 1_000)
+    async with site.signed_in(Scope.READ) as reader, reader.stream("GET", "/live") as stream:
+        parts = stream.aiter_text()
+        told = ""
+        while "data: " not in told:
+            told += await anext(parts)
+        await site.pool.execute("UPDATE api_tokens SET revoked_at = now()")
+        await asyncio.sleep(TOKEN_CACHE_SECONDS)
+        await scene.job("a", [GOOD])
+
+        rest = "".join([part async for part in parts])
+
+    assert "data: " not in rest
 
 
 async def test_a_token_opens_the_door_and_leads_back(site: Site) -> None:

@@ -21,7 +21,7 @@ from app.web.dashboard.session_auth import NO_STORE, SessionUser, current_user
 
 POLL_SECONDS = 1.0  # seconds between two polls of the state
 POLLS_PER_KEEP_ALIVE = 15  # polls between keep-alive comments
-POLLS_PER_SESSION_CHECK = 10  # polls between checks of the session
+POLLS_PER_SESSION_CHECK = 10  # polls without a change between checks of the session
 MAX_POLLS = 300  # polls until the stream ends and the browser reconnects
 
 HEADERS = NO_STORE | {"x-accel-buffering": "no"}
@@ -46,13 +46,14 @@ async def _events(
         sent = ""
         for poll in range(1, MAX_POLLS):
             now = sha256((await _state(context, org_id)).encode()).hexdigest()[:16]
+            asked = now != sent or poll % POLLS_PER_SESSION_CHECK == 0
+            if asked and await current_user(request) is None:
+                return
             if now != sent:
                 sent = now
                 yield f"data: {now}\n\n"
             elif poll % POLLS_PER_KEEP_ALIVE == 0:
                 yield ": keep-alive\n\n"  # a write detects a closed connection
-            if poll % POLLS_PER_SESSION_CHECK == 0 and await current_user(request) is None:
-                return
             if await context.is_stopping_within(POLL_SECONDS):
                 return
 
