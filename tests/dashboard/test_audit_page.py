@@ -53,6 +53,21 @@ async def test_acts_and_edits_are_in_one_order_the_newest_first(site: Site, scen
     assert await pages_of(site, "/audit") == [["r5", "r4", "r3", "r2", "r1", "r0"]]
 
 
+async def test_parameters_that_are_named_as_secrets_are_not_shown(site: Site, scene: Scene) -> None:
+    await scene.job("a", [GOOD])
+    params = {"site": "north", "token": "s3cret", "login": {"password": "s3cret"}}
+    await scene.pool.execute("UPDATE runs SET params = $1", params)
+    await scene.pool.execute(ACT, AT, "ada", "r0")
+    await scene.pool.execute("UPDATE audit_log SET detail = $1", {"params": params})
+    run_id = await scene.pool.fetchval("SELECT execution_id FROM runs")
+
+    async with site.signed_in(Scope.READ) as reader:
+        pages = [(await reader.get(path)).text for path in (f"/runs/{run_id}", "/audit")]
+
+    assert ["north" in page for page in pages] == [True, True]
+    assert ["s3cret" in page for page in pages] == [False, False]
+
+
 async def test_of_one_instant_the_acts_are_before_the_edits_and_each_is_shown_once(
     site: Site, scene: Scene
 ) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from app.core import redact
 from app.core.enums import HealthReason, JobStatus
 from app.core.lazy_import import COMPILING
 from app.health.judge import OverallReason
@@ -30,6 +31,7 @@ _HEADLINES: dict[str, str] = {
     OverallReason.NO_JOBS: "No jobs registered: no worker has started yet",
 }
 NO_WORKERS = "No live worker: no run will start"
+_without_secrets = redact.redactor()
 
 
 @runtime_checkable
@@ -176,7 +178,8 @@ def _local(found: re.Match[str], zone: str) -> str:
 
 
 def _as_json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    """The value as JSON, without what its names say is a secret, as in the log."""
+    return msgspec.json.encode(_without_secrets({"": value})[""]).decode()
 
 
 def _decoded(data: bytes) -> str:
