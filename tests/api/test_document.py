@@ -45,7 +45,7 @@ ASKED = [
     (endpoint, mode)
     for endpoint in ANSWERED
     for mode in GenerationMode
-    if mode is GenerationMode.POSITIVE or endpoint.body or endpoint.query
+    if mode is GenerationMode.POSITIVE or endpoint.body_model or endpoint.query
 ]
 EXAMPLES = 25  # of each operation, and each way
 # `ignored_auth` and `unsupported_method` would ask by themselves, past our client; test_door does.

@@ -8,7 +8,6 @@ from http import HTTPStatus
 
 from app.core.enums import Scope
 from app.core.errors import Gone, Unauthorized
-from app.store import tenancy
 from app.store.content import changes
 from app.store.content.changes import Change, FeedPosition
 from app.store.db import UNAVAILABLE
@@ -64,7 +63,7 @@ async def item_history(request: ApiRequest) -> ApiResponse:
     """List what changed in an item, newest first: each field that moved, from what and to what."""
     query: HistoryQuery = request.query
     before = cursor.decode_number(query.cursor)
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         rows = await changes.history(
             connection,
             request.org_id,
@@ -92,10 +91,9 @@ class _Reader:
     kinds: list[str] | None
 
     async def read(self) -> list[Change]:
-        org_id = self.request.org_id
-        async with tenancy.org_transaction(self.request.context.pool, org_id) as connection:
+        async with self.request.transaction() as connection:
             found, self.place = await changes.feed(
-                connection, org_id, self.place, self.limit, self.kinds
+                connection, self.request.org_id, self.place, self.limit, self.kinds
             )
         return found
 

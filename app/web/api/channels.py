@@ -6,20 +6,18 @@ from app.core.enums import Scope
 from app.core.errors import BadConfig, NotFound
 from app.orgs import alert_channels
 from app.orgs.alert_channels import ChannelRequest
-from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import alert_channels as store
 from app.store.orgs.alert_channels import StoredAlertChannel
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
-from app.web.api.schemas.base import EmptyRequest
 from app.web.api.schemas.channels import ChannelBody, ChannelCreate, Channels
 from app.web.api.secrets import of_missing_key
 
 
 async def list_channels(request: ApiRequest) -> ApiResponse:
     """List the alert channels, oldest first."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await store.all_of(connection, request.org_id)
     return ApiResponse(Channels(channels=[_body(one) for one in found]))
 
@@ -40,13 +38,13 @@ async def create_channel(request: ApiRequest) -> ApiResponse:
 
 async def read_channel(request: ApiRequest) -> ApiResponse:
     """Read an alert channel, with what came of its messages."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         return ApiResponse(_body(await _existing(connection, request)))
 
 
 async def delete_channel(request: ApiRequest) -> ApiResponse:
     """Delete an alert channel with its messages."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         if not await store.remove(connection, request.org_id, request.path["channel_id"]):
             raise _not_found()
     return ApiResponse()
@@ -54,7 +52,7 @@ async def delete_channel(request: ApiRequest) -> ApiResponse:
 
 async def test_channel(request: ApiRequest) -> ApiResponse:
     """Send a test; `last_sent_at` or `last_error` of the channel says what came of it."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await _existing(connection, request)
         await alert_channels.enqueue_test(connection, request.org_id, found, request.now)
         body = _body(await _existing(connection, request))
@@ -87,13 +85,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint("GET", CHANNEL, Scope.READ, read_channel, ChannelBody),
     Endpoint("DELETE", CHANNEL, Scope.ADMIN, delete_channel, status=204),
-    Endpoint(
-        "POST",
-        f"{CHANNEL}/test",
-        Scope.OPERATE,
-        test_channel,
-        ChannelBody,
-        status=202,
-        body=EmptyRequest,
-    ),
+    Endpoint("POST", f"{CHANNEL}/test", Scope.OPERATE, test_channel, ChannelBody, status=202),
 )

@@ -1,7 +1,7 @@
 """What every handler of the API gets and returns."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 from app.core.collection_keys import DEFAULT_COLLECTION
 from app.orgs.tokens import Principal
+from app.store import tenancy
+from app.store.db import Connection
 from app.web.context import WebContext
 
 
@@ -41,6 +43,10 @@ class ApiRequest:
         if self.principal.org_id is None:
             raise LookupError("the operator has no organisation")
         return self.principal.org_id
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """A transaction in which Postgres shows the rows of the organisation only."""
+        return tenancy.org_transaction(self.context.pool, self.org_id)
 
     @property
     def collection(self) -> str:

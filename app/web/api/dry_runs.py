@@ -14,7 +14,6 @@ from app.web.api import dry_run_pool
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
-from app.web.api.schemas.base import EmptyRequest
 from app.web.api.schemas.dry_runs import DryRunRequest, DryRunResult
 from app.web.api.secrets import of_missing_key
 from app.web.api.sources import load_recipe, stored_source
@@ -80,7 +79,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         Scope.OPERATE,
         try_source,
         DryRunResult,
-        body=EmptyRequest,
         seconds=dry_run_pool.REQUEST_SECONDS,
         once=False,
     ),

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from app.core.enums import Scope
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.schemas.base import OptionalRequest
+from app.web.api.schemas.base import EmptyRequest, OptionalRequest
 
 Handler = Callable[[ApiRequest], Awaitable[ApiResponse]]
 
@@ -17,7 +17,7 @@ class Endpoint:
     """One method of one path.
 
     `response`: the model of the response body, None if it is empty.
-    `body`, `query`: the models of the request.
+    `body`, `query`: the models of the request; a POST without `body` may have an empty object.
     `once`: a POST may have an idempotency key; not one that changes nothing. `secret`: its answer
     has a secret.
     `data`: for tokens of the operator, and of an organisation that may read its odds and news.
@@ -53,6 +53,11 @@ class Endpoint:
     def takes_key(self) -> bool:
         """Whether the request may have an idempotency key."""
         return self.once and self.method == "POST"
+
+    @property
+    def body_model(self) -> type[BaseModel] | None:
+        """The model of the request's body; None if it has none."""
+        return self.body or (EmptyRequest if self.method == "POST" else None)
 
     @property
     def needs_body(self) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from app.core.enums import Scope
-from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import org_listing
 from app.store.orgs.org_listing import OrgItemFilter
@@ -24,7 +23,7 @@ async def list_items(request: ApiRequest) -> ApiResponse:
     query: ItemsQuery = request.query
     after = cursor.decode_instant_and_number(query.cursor)
     filters = OrgItemFilter(query.source, query.changed_since, query.missing)
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         rows, more = await _page(connection, request, after, filters)
     page = rows[: query.limit]
     last = page[-1] if more or len(rows) > query.limit else None

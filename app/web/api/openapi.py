@@ -75,10 +75,10 @@ def _operation(endpoint: Endpoint) -> Json:
         "parameters": [*_in_path(endpoint), *_in_query(endpoint), *_in_headers(endpoint)],
         "responses": _responses(endpoint),
     }
-    if endpoint.body is not None:
+    if endpoint.body_model is not None:
         operation["requestBody"] = {
             "required": endpoint.needs_body,
-            "content": {"application/json": {"schema": _ref(endpoint.body)}},
+            "content": {"application/json": {"schema": _ref(endpoint.body_model)}},
         }
     return operation
 
@@ -135,7 +135,7 @@ def _in_headers(endpoint: Endpoint) -> list[Json]:
 
 def _responses(endpoint: Endpoint) -> Json:
     statuses = {*COMMON_ERRORS, *endpoint.errors}
-    statuses |= set(BODY_ERRORS) if endpoint.body is not None else set()
+    statuses |= set(BODY_ERRORS) if endpoint.body_model is not None else set()
     statuses |= {412} if endpoint.if_match else set()
     statuses |= {409} if endpoint.takes_key else set()
     statuses |= {404} if "{" in endpoint.path else set()
@@ -180,7 +180,7 @@ def _ref(model: type[BaseModel]) -> Json:
 def _schemas(endpoints: Iterable[Endpoint]) -> Json:
     models: dict[tuple[type[BaseModel], Mode], None] = {(ProblemBody, "serialization"): None}
     for endpoint in endpoints:
-        for model in filter(None, (endpoint.body, endpoint.query)):
+        for model in filter(None, (endpoint.body_model, endpoint.query)):
             models[model, "validation"] = None
         if endpoint.response is not None:
             models[endpoint.response, "serialization"] = None

@@ -10,7 +10,6 @@ import asyncpg
 from app.core.enums import Scope
 from app.core.errors import Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
 from app.orgs.limits import OrgLimits
-from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import collection
 from app.store.orgs import presets as store
@@ -30,14 +29,14 @@ MAX_PRESETS = 200  # presets per organisation
 
 async def list_presets(request: ApiRequest) -> ApiResponse:
     """List the presets that can be chosen, built-in ones first."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await store.all_of(connection, request.org_id)
     return ApiResponse(Presets(presets=[_body(preset) for preset in found]))
 
 
 async def read_preset(request: ApiRequest) -> ApiResponse:
     """Read a preset."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await store.one(connection, request.org_id, request.path["preset_id"])
     return _answer(_existing(found, request.path["preset_id"]))
 
@@ -49,7 +48,7 @@ async def create_preset(request: ApiRequest) -> ApiResponse:
     preset = CollectionPreset(
         uuid4(), body.name, sources, 1, request.now, request.now, built_in=False
     )
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         limits = await _locked(connection, request)
         await _check(connection, request, limits, sources)
         if len(await store.all_of(connection, request.org_id)) >= MAX_PRESETS:
@@ -68,7 +67,7 @@ async def change_preset(request: ApiRequest) -> ApiResponse:
     """Change the given fields of a preset; runs that start from now on use them."""
     body: PresetChange = request.body
     changes: dict[str, Any] = body.model_dump(include=body.model_fields_set)
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         limits = await _locked(connection, request)
         before = await _editable(connection, request)
         after = replace(before, **changes)
@@ -85,7 +84,7 @@ async def change_preset(request: ApiRequest) -> ApiResponse:
 
 async def delete_preset(request: ApiRequest) -> ApiResponse:
     """Delete a preset that the schedule does not use."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         await _locked(connection, request)
         preset = await _editable(connection, request)
         try:
@@ -174,6 +173,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         errors=(404, 409),
     ),
     Endpoint(
-        "DELETE", PRESET, Scope.ADMIN, delete_preset, status=204, if_match=True, errors=(404, 409)
+        "DELETE", PRESET, Scope.ADMIN, delete_preset, status=204, if_match=True, errors=(409,)
     ),
 )

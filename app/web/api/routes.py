@@ -142,9 +142,8 @@ async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
     context = web_context(request)
     principal, now = await auth.authorize(context, request, endpoint)
     key = idempotency.key_of(request) if endpoint.takes_key else None
-    body = endpoint.body and await requests.body(
-        request, endpoint.body, optional=not endpoint.needs_body
-    )
+    model = endpoint.body_model
+    body = model and await requests.body(request, model, optional=not endpoint.needs_body)
     return ApiRequest(
         context=context,
         principal=principal,

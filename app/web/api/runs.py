@@ -8,7 +8,6 @@ from app.core.errors import Conflict, NotFound
 from app.ledger import manual_runs
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
-from app.store import tenancy
 from app.store.audit import AuditEntry
 from app.store.db import Connection
 from app.store.runs import listing
@@ -16,8 +15,9 @@ from app.store.runs.listing import RunFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
-from app.web.api.schemas.base import EmptyRequest
 from app.web.api.schemas.runs import QueuedRunBody, RunBody, Runs, RunsQuery, RunWithSources
+
+RUNS, RUN = "/collection/runs", "/collection/runs/{run_id}"
 
 
 async def ask_for_run(request: ApiRequest) -> ApiResponse:
@@ -37,7 +37,7 @@ async def list_runs(request: ApiRequest) -> ApiResponse:
         org_id=request.org_id,
         after=after,
     )
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         rows = await listing.runs(connection, filters, query.limit + 1)
     page, following = cursor.page_of(rows, query.limit, "created_at", "execution_id")
     bodies = [RunBody.model_validate(_with_id(row)) for row in page]
@@ -46,13 +46,13 @@ async def list_runs(request: ApiRequest) -> ApiResponse:
 
 async def read_run(request: ApiRequest) -> ApiResponse:
     """Read a run and the result of each of its sources."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         return await _answer(connection, request)
 
 
 async def cancel_run(request: ApiRequest) -> ApiResponse:
     """Cancel a run that is queued or running; its worker stops within seconds."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         run, by = await _existing(connection, request), request.principal.name
         entry = AuditEntry(request.now, by, AuditAction.CANCEL)
         if not await manual_runs.cancel_in(connection, [run], entry, f"by {by}"):
@@ -62,7 +62,7 @@ async def cancel_run(request: ApiRequest) -> ApiResponse:
 
 async def retry_run(request: ApiRequest) -> ApiResponse:
     """Queue a new run of the same collection, after one that has ended."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         row = await _existing(connection, request)
     if row["status"] in OPEN_STATUSES:
         raise Conflict(f"run {row['execution_id']} has not ended", row["execution_id"])
@@ -102,15 +102,7 @@ def _with_id(row: dict[str, Any]) -> dict[str, Any]:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "POST",
-        "/collection/run",
-        Scope.OPERATE,
-        ask_for_run,
-        QueuedRunBody,
-        status=202,
-        body=EmptyRequest,
-    ),
+    Endpoint("POST", "/collection/run", Scope.OPERATE, ask_for_run, QueuedRunBody, status=202),
     Endpoint(
         "POST",
         "/collections/{collection}/run",
@@ -118,25 +110,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ask_for_run,
         QueuedRunBody,
         status=202,
-        body=EmptyRequest,
     ),
-    Endpoint("GET", "/collection/runs", Scope.READ, list_runs, Runs, query=RunsQuery),
-    Endpoint("GET", "/collection/runs/{run_id}", Scope.READ, read_run, RunWithSources),
-    Endpoint(
-        "POST",
-        "/collection/runs/{run_id}/cancel",
-        Scope.OPERATE,
-        cancel_run,
-        RunWithSources,
-        body=EmptyRequest,
-    ),
-    Endpoint(
-        "POST",
-        "/collection/runs/{run_id}/retry",
-        Scope.OPERATE,
-        retry_run,
-        QueuedRunBody,
-        status=202,
-        body=EmptyRequest,
-    ),
+    Endpoint("GET", RUNS, Scope.READ, list_runs, Runs, query=RunsQuery),
+    Endpoint("GET", RUN, Scope.READ, read_run, RunWithSources),
+    Endpoint("POST", f"{RUN}/cancel", Scope.OPERATE, cancel_run, RunWithSources),
+    Endpoint("POST", f"{RUN}/retry", Scope.OPERATE, retry_run, QueuedRunBody, status=202),
 )

@@ -10,7 +10,6 @@ from app.core.enums import Scope
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.scheduling import cron
-from app.store import tenancy
 from app.store.orgs import org_listing
 from app.store.orgs.collection import CollectionSchedule
 from app.web.api import cursor
@@ -99,7 +98,7 @@ async def list_edits(request: ApiRequest) -> ApiResponse:
     """List the edits of the schedule, newest first."""
     query: PageQuery = request.query
     number = cursor.decode_number(query.cursor)
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         of = (request.org_id, _collection_request(request).key)
         rows = await org_listing.edits(connection, of, query.limit + 1, number)
     page, following = cursor.page_of(rows, query.limit, "id")

@@ -11,7 +11,6 @@ from app.orgs.limits import OrgLimits
 from app.sources.recipes.load import RecipeFault, disallowed_secrets
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import ORG_SOURCE_PREFIX
-from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import collection, org_sources, recipe_revisions
 from app.store.orgs.org_sources import OrgRecipe
@@ -30,7 +29,7 @@ from app.web.api.schemas.sources import (
 
 async def list_sources(request: ApiRequest) -> ApiResponse:
     """List the organisation's own sources."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await org_sources.all_of(connection, request.org_id)
     lines = [OrgSourceSummary.model_validate(_summary(stored)) for stored in found]
     return ApiResponse(OrgSourceList(sources=lines))
@@ -48,7 +47,7 @@ async def create_source(request: ApiRequest) -> ApiResponse:
     if body.name not in ("", recipe.name):
         raise problems.of_field("name", f"differs from the name in the recipe, {recipe.name}")
     created = OrgRecipe(recipe.name, body.recipe, 1, request.now, request.now)
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         await _check_count(connection, request)
         try:
             await org_sources.add(connection, request.org_id, created)
@@ -72,7 +71,7 @@ async def change_source(request: ApiRequest) -> ApiResponse:
         raise BadRecipe(
             [RecipeFault(1, "name", f"is {recipe.name}, but the source is {name}", fix)]
         )
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         before = await _locked(connection, request)
         if before.recipe == body.recipe:
             return _answer(before)
@@ -85,7 +84,7 @@ async def change_source(request: ApiRequest) -> ApiResponse:
 
 async def delete_source(request: ApiRequest) -> ApiResponse:
     """Delete a source that no preset refers to; its items are kept."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         stored = await _locked(connection, request)
         source = ORG_SOURCE_PREFIX + stored.name
         presets = await org_sources.chosen_by(connection, request.org_id, source)
@@ -112,7 +111,7 @@ async def load_recipe(request: ApiRequest, text: str) -> Recipe:
 
 async def stored_source(request: ApiRequest) -> OrgRecipe:
     """Return the stored source that the path names. Raises NotFound."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         return _existing(await org_sources.one(connection, request.org_id, request.path["name"]))
 
 
@@ -190,6 +189,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         seconds=dry_run_pool.REQUEST_SECONDS,
     ),
     Endpoint(
-        "DELETE", SOURCE, Scope.ADMIN, delete_source, status=204, if_match=True, errors=(404, 409)
+        "DELETE", SOURCE, Scope.ADMIN, delete_source, status=204, if_match=True, errors=(409,)
     ),
 )

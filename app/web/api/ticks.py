@@ -5,7 +5,6 @@ from typing import Any
 
 from app.core.enums import Scope, TickOutcome
 from app.core.errors import InvalidValue, NotFound
-from app.store import tenancy
 from app.store.db import Connection, Pool
 from app.store.reports import tick_listing
 from app.store.reports.tick_listing import TickFilter
@@ -24,7 +23,7 @@ from app.web.api.schemas.ticks import (
 
 async def list_ticks(request: ApiRequest) -> ApiResponse:
     """List the decided ticks of the schedule, newest first."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         jobs = await tick_listing.jobs(connection, org_id=request.org_id)
         return await _answer(connection, jobs, request.query)
 

@@ -7,14 +7,12 @@ from uuid import uuid4
 from app.core.enums import Scope
 from app.core.errors import BadConfig, NotFound
 from app.orgs import webhooks
-from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import Webhook
 from app.web.api import changes, cursor
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
-from app.web.api.schemas.base import EmptyRequest
 from app.web.api.schemas.schedule import PauseRequest
 from app.web.api.schemas.webhooks import (
     Deliveries,
@@ -35,7 +33,7 @@ PAUSED = "paused by {by}: {note}"
 
 async def list_webhooks(request: ApiRequest) -> ApiResponse:
     """List the webhooks, oldest first."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await store.all_of(connection, request.org_id)
     return ApiResponse(Webhooks(webhooks=[_body(one) for one in found]))
 
@@ -50,7 +48,7 @@ async def create_webhook(request: ApiRequest) -> ApiResponse:
         )
     except BadConfig as error:
         raise of_missing_key(error) from None
-    async with tenancy.org_transaction(context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         created = _body(await _existing(connection, request, webhook_id))
     answer = WebhookCreated(**created.model_dump(), secret=secret)
     return ApiResponse(answer, {"location": f"/collection/webhooks/{webhook_id}"})
@@ -58,13 +56,13 @@ async def create_webhook(request: ApiRequest) -> ApiResponse:
 
 async def read_webhook(request: ApiRequest) -> ApiResponse:
     """Read a webhook."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         return ApiResponse(_body(await _existing(connection, request)))
 
 
 async def delete_webhook(request: ApiRequest) -> ApiResponse:
     """Delete a webhook with its deliveries."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         if not await store.remove(connection, request.org_id, request.path["webhook_id"]):
             raise _not_found()
     return ApiResponse()
@@ -74,7 +72,7 @@ async def pause_webhook(request: ApiRequest) -> ApiResponse:
     """Pause a webhook: deliveries wait until it is resumed."""
     body: PauseRequest = request.body
     reason = PAUSED.format(by=request.principal.name, note=body.note)
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await _existing(connection, request)
         await store.pause(connection, request.org_id, found.id, request.now, reason)
         return ApiResponse(_body(await _existing(connection, request)))
@@ -82,7 +80,7 @@ async def pause_webhook(request: ApiRequest) -> ApiResponse:
 
 async def resume_webhook(request: ApiRequest) -> ApiResponse:
     """Resume a webhook; what waits is sent at once."""
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await _existing(connection, request)
         await store.resume(connection, request.org_id, found.id)
         return ApiResponse(_body(await _existing(connection, request)))
@@ -91,7 +89,7 @@ async def resume_webhook(request: ApiRequest) -> ApiResponse:
 async def send_test(request: ApiRequest) -> ApiResponse:
     """Send a delivery without changes; its outcome is in the list of deliveries."""
     delivery_id = uuid4()
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await _existing(connection, request)
         await store.add_test(connection, request.org_id, found.id, delivery_id)
     location = f"/collection/webhooks/{found.id}/deliveries"
@@ -103,7 +101,7 @@ async def replay_webhook(request: ApiRequest) -> ApiResponse:
     """Send the deliveries after a place in the feed again, each with the id that it had."""
     body: WebhookReplay = request.body
     place = changes.parse_place(body.after)
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await _existing(connection, request)
         after = (place.position, place.id)
         count = await store.replay(connection, request.org_id, found.id, after)
@@ -114,7 +112,7 @@ async def list_deliveries(request: ApiRequest) -> ApiResponse:
     """List a webhook's deliveries, newest first: made, waiting, or undelivered with the reason."""
     query: DeliveriesQuery = request.query
     before = cursor.decode_number(query.cursor)
-    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+    async with request.transaction() as connection:
         found = await _existing(connection, request)
         rows = await store.deliveries(
             connection, (request.org_id, found.id), query.state, before, query.limit + 1
@@ -160,18 +158,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "POST", f"{WEBHOOK}/pause", Scope.OPERATE, pause_webhook, WebhookBody, body=PauseRequest
     ),
-    Endpoint(
-        "POST", f"{WEBHOOK}/resume", Scope.OPERATE, resume_webhook, WebhookBody, body=EmptyRequest
-    ),
-    Endpoint(
-        "POST",
-        f"{WEBHOOK}/test",
-        Scope.OPERATE,
-        send_test,
-        WebhookTest,
-        status=202,
-        body=EmptyRequest,
-    ),
+    Endpoint("POST", f"{WEBHOOK}/resume", Scope.OPERATE, resume_webhook, WebhookBody),
+    Endpoint("POST", f"{WEBHOOK}/test", Scope.OPERATE, send_test, WebhookTest, status=202),
     Endpoint(
         "POST", f"{WEBHOOK}/replay", Scope.OPERATE, replay_webhook, Replayed, body=WebhookReplay
     ),

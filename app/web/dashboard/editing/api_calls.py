@@ -56,7 +56,7 @@ async def call(
                 request,
                 user,
                 path,
-                body=_parsed(endpoint.body, values),
+                body=_parsed(endpoint.body_model, values),
                 query=_parsed(endpoint.query or EmptyRequest, _query(endpoint, values)),
                 revision=revision,
             )
