@@ -145,11 +145,8 @@ async def reseal(connection: Connection, box: SecretBox) -> int:
     """Re-encrypt with the first key what older keys encrypted; return the number of URLs."""
     count = 0
     for channel_id, org_id, sealed in await store.lock_all(connection):
-        if not box.sealed_with_first_key(sealed):
-            value = box.open(org_id, _name(channel_id), sealed)
-            await store.set_secret(
-                connection, channel_id, box.seal(org_id, _name(channel_id), value)
-            )
+        if (resealed := box.resealed(org_id, _name(channel_id), sealed)) is not None:
+            await store.set_secret(connection, channel_id, resealed)
             count += 1
     return count
 

@@ -54,8 +54,11 @@ class SecretBox:
             " secret was altered; add the key, or set the secret again"
         )
 
-    def sealed_with_first_key(self, sealed: bytes) -> bool:
-        return sealed.startswith(_VERSION + _key_id(self.keys[0]))
+    def resealed(self, org_id: UUID, name: str, sealed: bytes) -> bytes | None:
+        """Encrypt the secret with the first key; None if it is already. Raises as `open` does."""
+        if sealed.startswith(_VERSION + _key_id(self.keys[0])):
+            return None
+        return self.seal(org_id, name, self.open(org_id, name, sealed))
 
 
 def from_config(config: Config) -> SecretBox:

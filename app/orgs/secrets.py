@@ -97,9 +97,8 @@ async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
     count = 0
     async with pool.acquire() as connection, connection.transaction():
         for org_id, name, sealed in await org_secrets.lock_all(connection):
-            if not box.sealed_with_first_key(sealed):
-                value = box.open(org_id, name, sealed)
-                await org_secrets.put(connection, org_id, name, box.seal(org_id, name, value), now)
+            if (resealed := box.resealed(org_id, name, sealed)) is not None:
+                await org_secrets.put(connection, org_id, name, resealed, now)
                 count += 1
         count += await webhooks.reseal(connection, box)
         count += await alert_channels.reseal(connection, box)

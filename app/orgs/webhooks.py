@@ -87,10 +87,8 @@ async def reseal(connection: Connection, box: SecretBox) -> int:
     """Re-encrypt with the first key what older keys encrypted; return the number of secrets."""
     count = 0
     for webhook_id, org_id, sealed in await store.lock_all(connection):
-        if not box.sealed_with_first_key(sealed):
-            name = _name(webhook_id)
-            value = box.open(org_id, name, sealed)
-            await store.set_secret(connection, webhook_id, box.seal(org_id, name, value))
+        if (resealed := box.resealed(org_id, _name(webhook_id), sealed)) is not None:
+            await store.set_secret(connection, webhook_id, resealed)
             count += 1
     return count
 
