@@ -14,6 +14,7 @@ from app.health.alerts.org_alerts import TEST_TITLE
 from app.health.alerts.send import Notifiers
 from app.orgs import alert_channels
 from app.store.db import UNAVAILABLE
+from app.store.reports import alerts
 from app.store.reports import org_alerts as store
 from app.store.reports.org_alerts import ClaimedOrgMessage
 
@@ -65,10 +66,10 @@ async def _send(context: WorkerContext, claimed: ClaimedOrgMessage) -> None:
     try:
         error = await _attempt(context, claimed)
         if error is None:
-            await store.mark_sent(context.pool, claimed.id)
+            await alerts.mark_sent(context.pool, claimed.id)
         else:
             last = claimed.message.title == TEST_TITLE
-            await store.mark_failed(context.pool, claimed.id, error, give_up=last)
+            await alerts.mark_failed(context.pool, claimed.id, error, give_up=last)
     except (asyncpg.PostgresError, *UNAVAILABLE) as failed:  # its lease ends, and it is tried again
         _log.warning("alert.not_recorded", message=claimed.id, error=repr(failed))
 

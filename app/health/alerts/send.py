@@ -247,11 +247,11 @@ async def _deliver_to(pool: Pool, notifiers: Notifiers, channel: str) -> None:
             return
         error = await notifiers.send(channel, claimed.message)
         if error is not None:
-            await store.mark_failed(pool, claimed, error)
+            await store.mark_failed(pool, claimed.id, error)
             _log.warning("alert.not_sent", error=error, tries=claimed.attempts)
             if not await notifiers.delivered_late(channel):
                 return
-        await store.mark_sent(pool, claimed)
+        await store.mark_sent(pool, claimed.id)
         _log.info("alert.sent", channel=channel, title=claimed.message.title)
 
 

@@ -96,11 +96,11 @@ WHERE id = (
 RETURNING id, channel, title, body, severity, incident, attempts
 """
 
-# Backoff from ten seconds, doubling up to an hour; given up after three days.
+# Backoff from ten seconds, doubling up to an hour; given up after three days, or at once.
 FAILED = """
 UPDATE notifications SET last_error = $2,
        next_try_at = now() + least(10 * 2 ^ least(attempts - 1, 20), 3600) * interval '1 second',
-       given_up_at = CASE WHEN created_at < now() - interval '3 days' THEN now() END
+       given_up_at = CASE WHEN $3 OR created_at < now() - interval '3 days' THEN now() END
 WHERE id = $1
 """
 
@@ -199,13 +199,13 @@ async def claim_next(pool: Pool, channels: Sequence[str]) -> ClaimedNotification
     return ClaimedNotification(id_, to, message, attempts)
 
 
-async def mark_sent(pool: Pool, claimed: ClaimedNotification) -> None:
-    await pool.execute("UPDATE notifications SET sent_at = now() WHERE id = $1", claimed.id)
+async def mark_sent(pool: Pool, message_id: int) -> None:
+    await pool.execute("UPDATE notifications SET sent_at = now() WHERE id = $1", message_id)
 
 
-async def mark_failed(pool: Pool, claimed: ClaimedNotification, error: str) -> None:
-    """Record a failed attempt and schedule the next one."""
-    await pool.execute(FAILED, claimed.id, error)
+async def mark_failed(pool: Pool, message_id: int, error: str, *, give_up: bool = False) -> None:
+    """Record a failed attempt, and schedule the next one unless this was the last."""
+    await pool.execute(FAILED, message_id, error, give_up)
 
 
 async def pending(pool: Pool, channels: Sequence[str]) -> PendingNotifications:

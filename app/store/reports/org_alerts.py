@@ -72,14 +72,6 @@ WHERE c.id = n.channel_id AND n.id = (
 RETURNING n.id, c.id, c.org_id, c.service, c.secret, n.title, n.body, n.severity, n.incident,
           n.attempts
 """
-SENT = "UPDATE notifications SET sent_at = now() WHERE id = $1"
-# Backoff as for the operator's messages. A test is tried once.
-FAILED = """
-UPDATE notifications SET last_error = $2,
-       next_try_at = now() + least(10 * 2 ^ least(attempts - 1, 20), 3600) * interval '1 second',
-       given_up_at = CASE WHEN $3 OR created_at < now() - interval '3 days' THEN now() END
-WHERE id = $1
-"""
 # What waited while the organisation was disabled is given up as what has failed for as long.
 GIVE_UP_OLD = """
 UPDATE notifications SET given_up_at = now(), last_error = 'the organisation was disabled'
@@ -157,12 +149,3 @@ async def claim_next(pool: Pool) -> ClaimedOrgMessage | None:
 async def give_up_old(connection: Connection, org_id: UUID) -> None:
     """Give up the messages to the organisation's channels that are too old to be sent."""
     await connection.execute(GIVE_UP_OLD, org_id)
-
-
-async def mark_sent(pool: Pool, message_id: int) -> None:
-    await pool.execute(SENT, message_id)
-
-
-async def mark_failed(pool: Pool, message_id: int, error: str, *, give_up: bool) -> None:
-    """Record a failed attempt, and schedule the next one unless this was the last."""
-    await pool.execute(FAILED, message_id, error, give_up)
