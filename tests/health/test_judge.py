@@ -83,6 +83,11 @@ CASES = {
         "unhealthy",
         "overdue",
     ),
+    "a cron whose tick is undecided within its grace": (
+        replace(CRON, next_run=ago(60), grace_seconds=60),
+        "healthy",
+        None,
+    ),
     "a cron of an old release, whose grace is not known": (
         replace(CRON, next_run=ago(61)),
         "healthy",
@@ -132,6 +137,7 @@ CASES = {
     "skipped three times": (replace(GOOD, skip_streak=3), "unhealthy", "skip_streak"),
     "late within its grace": (replace(GOOD, late_by=60, grace_seconds=60), "healthy", None),
     "late beyond it": (replace(GOOD, late_by=61, grace_seconds=60), "unhealthy", "late"),
+    "late, whose grace is not known": (replace(GOOD, late_by=61), "healthy", None),
     "drifted": (replace(GOOD, breach=HealthReason.DRIFT), "unhealthy", "drift"),
     "said to be stale": (replace(GOOD, breach=HealthReason.STALE_DATA), "unhealthy", "stale_data"),
     "clocks far apart": (replace(GOOD, last_run=ago(-601)), "unhealthy", "unknown"),
@@ -153,6 +159,29 @@ def test_a_job_recovers_after_as_many_good_runs_as_the_rules_say() -> None:
 
     assert judge(once, NOW, rules).reason is HealthReason.FAILING
     assert judge(replace(once, history=(SUCCESS, *once.history)), NOW, rules).reason is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "text", "needs_attention"),
+    [
+        (GOOD, "healthy", False),
+        (replace(GOOD, enabled=False), "paused (disabled)", False),
+        (CASES["never ran"][0], "not_started (never_ran)", False),
+        (CASES["silent from the start"][0], "not_started (overdue)", True),
+        (CASES["skipped three times"][0], "unhealthy (skip_streak)", True),
+        (
+            CASES["one of its sources failed three times"][0],
+            "unhealthy (source_failing: bet9ja)",
+            True,
+        ),
+    ],
+)
+def test_a_status_is_shown_with_its_reason_and_says_whether_it_needs_attention(
+    facts: JobFacts, text: str, needs_attention: bool
+) -> None:
+    health = judge(facts, NOW)
+
+    assert (health.text, health.needs_attention) == (text, needs_attention)
 
 
 def test_a_job_of_unknown_history_is_not_failing_by_the_strictest_rule() -> None:

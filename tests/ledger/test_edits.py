@@ -102,6 +102,27 @@ async def test_a_second_edit_that_names_a_superseded_tick_again_takes_it_up(book
     assert (ticks["12:05"], ticks["12:10"]) == ("ran", "ran")
 
 
+async def test_a_version_whose_tick_is_taken_up_answers_until_its_own_successor(book: Book) -> None:
+    first, second = every(5), every(7)
+    for key in ("earlier", KEY, "later"):
+        await edit.register(book.pool, [replace(first, key=key)], book.clock())
+        book.clock.pass_by(seconds=20)
+        await edit.register(book.pool, [replace(second, key=key)], book.clock())
+
+    await book.edit(first)  # reopens the tick at 12:05
+
+    ends = await book.pool.fetch(
+        "SELECT answers_until FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id"
+        " WHERE s.key = $1 ORDER BY v.version",
+        KEY,
+    )
+    assert [row["answers_until"] for row in ends] == [
+        NOON + timedelta(seconds=40),
+        NOON + timedelta(minutes=7),
+        None,
+    ]
+
+
 async def test_many_quick_edits_leave_the_books_balanced(book: Book) -> None:
     await book.open(every(5))
 

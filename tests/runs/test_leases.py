@@ -10,11 +10,13 @@ import pytest
 from app.core.enums import RunStatus
 from app.core.errors import LeaseLost
 from app.core.records import OddsEvent
+from app.ledger import edit
 from app.store.content import odds
 from app.store.runs import progress, run_rows
 from app.store.runs.progress import Counts, SourceProgress
 from app.store.runs.run_rows import ClaimedRun, Deferral, RunEnding
 from tests.clock import NOON
+from tests.ledger.harness import every
 from tests.runs.harness import LEASE, Desk
 
 EVENT = OddsEvent("betpawa", "1", None, "Nigeria", "NPFL", None, "Home", "Away", NOON, ())
@@ -67,6 +69,23 @@ async def test_a_run_that_is_started_at_once_is_as_one_that_was_asked_for_and_cl
         k: v for k, v in other.items() if k not in own
     }
     assert await run_rows.start(desk.pool, wanted, "w2", desk.clock(), LEASE, "other") is None
+
+
+@pytest.mark.parametrize(("attempts", "timeout"), [(1, 0.001), (100, 604_800)])
+async def test_a_run_that_is_started_at_once_takes_limits_of_its_schedule_at_the_bounds(
+    desk: Desk,
+    attempts: int,
+    timeout: float,  # noqa: ASYNC109 - the run's
+) -> None:
+    declared = every(5, max_attempts=attempts, timeout=timeout)
+    await edit.register(desk.pool, [declared], desk.clock())
+    wanted = run_rows.RunRequest(uuid4(), "job", {}, "test", 3, 240)
+
+    begun = await run_rows.start(desk.pool, wanted, "w1", desk.clock(), LEASE, declared.key)
+
+    assert begun is not None
+    assert begun.timeout == timeout
+    assert (await desk.row(begun))["max_attempts"] == attempts
 
 
 async def test_a_renewed_lease_does_not_expire(desk: Desk) -> None:
@@ -321,6 +340,7 @@ async def test_an_old_attempt_that_ends_leaves_the_lease_of_the_new_one(desk: De
 
     assert first.cancelled()
     assert gone
+    assert not leases.lost
     assert list(leases.held) == [(new.run_id, new.epoch)]
     waits.set()
     await second
