@@ -2,7 +2,7 @@
 
 import time
 import tracemalloc
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -165,6 +165,14 @@ def test_years_of_excluded_dates_need_little_memory() -> None:
 
     assert exclude.compiled().cover(at("2026-12-24T12:00+00:00"))
     assert peak < 1_000_000
+
+
+def test_at_most_two_thousand_rules_are_taken() -> None:
+    rules = tuple(str(date(2026, 1, 1) + timedelta(days=n)) for n in range(2_001))
+
+    assert len(Exclusions(rules[:-1]).rules) == 2_000
+    with pytest.raises(BadSchedule, match="more than 2,000 rules"):
+        Exclusions(rules)
 
 
 def test_bounds_include_their_days() -> None:
