@@ -387,3 +387,15 @@ def test_the_tick_before_is_found_across_the_longest_gap() -> None:
 
     assert rare.previous(utc("2112-02-01")) == utc("2072-02-29")
     assert rare.next(utc("2072-03-01")) == utc("2112-02-29")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "ticks"),
+    [
+        (Schedule.every(60), 1_440),
+        (Schedule.every(7 * 3_600), 4),
+        (Schedule.cron("*/5 8-17 * * *", "UTC"), 120),
+    ],
+)
+def test_a_day_has_at_most_so_many_ticks(schedule: Schedule, ticks: int) -> None:
+    assert schedule.most_per_day == ticks
