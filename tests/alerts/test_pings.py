@@ -60,3 +60,12 @@ async def test_a_run_whose_outcome_postgres_did_not_take_is_not_told(
 
     assert receiver.asked == []
     assert await context.pool.fetchval("SELECT status FROM runs") == "running"
+
+
+async def test_a_ping_that_is_under_way_is_sent_before_its_process_ends(receiver: Receiver) -> None:
+    pings = HeartbeatPings({"poll": f"{receiver.http}/poll"}, None)
+
+    pings.run_ended("poll", RunStatus.SUCCESS)
+    await pings.close()
+
+    assert receiver.asked == ["/poll"]

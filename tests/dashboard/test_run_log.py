@@ -88,6 +88,9 @@ async def test_a_line_without_a_job_leaves_a_run_to_its_owner(
 
     for run_id in ids:
         await _write(redis, None, run_id)  # such as `run.lost`
+    async with run_log.capture(redis):  # of all in one flush
+        for run_id in (*ids, *(uuid4() for _ in range(5))):
+            log.logger("x").error("run.lost", execution_id=str(run_id))
 
     assert await _kept(redis, ids) == 5
 
