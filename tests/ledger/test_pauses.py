@@ -184,6 +184,19 @@ async def test_a_pause_that_is_over_is_cleared_and_its_ticks_are_decided(book: B
     ]
 
 
+async def test_at_the_instant_of_its_end_a_pause_is_over(book: Book) -> None:
+    await book.open(every(1))
+    first, second = NOON + MINUTE, NOON + 2 * MINUTE
+    await edit.pause(book.pool, KEY, book.clock(), by="ada", note="a rest", until=first)
+
+    await edit.pause(book.pool, KEY, first, by="bob", note="his turn", until=second)
+    his = await book.row()
+    await edit.end_pauses(book.pool, second)
+
+    assert his["paused_by"] == "bob"
+    assert (await book.row())["paused_by"] is None
+
+
 async def test_a_schedule_that_is_paused_anew_meanwhile_stays_paused(book: Book) -> None:
     await book.open(every(1))
     first = NOON + timedelta(minutes=2)

@@ -120,6 +120,7 @@ async def test_a_body_that_is_cancelled_hands_its_run_back(desk: Desk) -> None:
     outcome = await task
 
     assert outcome.requeued == store.QueuedRun(claimed.run_id, "job", 2)
+    assert task.cancelling() == 0
     assert (await desk.row(claimed))["status"] == "queued"
     assert await desk.events(claimed) == [("started", 1), ("cancelled", 1)]
 
