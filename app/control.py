@@ -50,14 +50,18 @@ class Clock:
         return self._started_wall + self.skew + passed
 
     async def synchronise(self, pool: Pool) -> None:
-        """Synchronise with the database's clock, allowing half the round trip for transport."""
+        """Synchronise with the database's clock."""
+        self.offset = await self.measure(pool)
+
+    async def measure(self, pool: Pool) -> timedelta:
+        """Return the offset to the database's clock, allowing half the round trip for transport."""
         started = time.monotonic()
         database_now = await heartbeats.database_now(pool)
         half_trip = timedelta(seconds=(time.monotonic() - started) / 2)
         offset = database_now - self._machine_time(started) - half_trip
         # A difference within half a round trip is measurement error.
-        if abs(offset - self.offset) > half_trip + MIN_CLOCK_CORRECTION:
-            self.offset = offset
+        differs = abs(offset - self.offset) > half_trip + MIN_CLOCK_CORRECTION
+        return offset if differs else self.offset
 
 
 @dataclass(slots=True)
@@ -74,6 +78,7 @@ class Heartbeat:
     _beat_id: int | None = None
     _last_beat_at: datetime | None = None
     _last_monotonic: float = 0.0
+    _jumped: bool = False  # since the last interval was begun
     _steady_from: float = -math.inf  # monotonic
 
     def is_steady(self) -> bool:
@@ -87,21 +92,29 @@ class Heartbeat:
         return recent and now >= self._steady_from
 
     async def beat(self) -> None:
-        """Extend the current interval, or begin a new one after a gap or a jump of the clock."""
-        await self.clock.synchronise(self.pool)
-        now, monotonic = self.clock(), time.monotonic()
+        """Extend the current interval, or begin a new one after a gap or a jump of the clock.
+
+        A jump is recorded before anything is decided by the new time: it is why ticks were missed.
+        """
+        offset = await self.clock.measure(self.pool)
+        now, monotonic = self.clock() - self.clock.offset + offset, time.monotonic()
         elapsed = timedelta(seconds=monotonic - self._last_monotonic)
         last, self._last_beat_at, self._last_monotonic = self._last_beat_at, now, monotonic
-        jumped = last is not None and now - last - elapsed > MAX_CLOCK_JUMP
+        self._jumped |= last is not None and now - last - elapsed > MAX_CLOCK_JUMP
         if last is not None and now - last > MAX_GAP * self.longest_gap:
             self._note_gap(monotonic)
-        if self._beat_id is None or last is None or jumped or now - last > self.longest_gap:
-            self._beat_id = await heartbeats.start_interval(
-                self.pool, self.worker, now, jumped=jumped
-            )
+        if not self._jumped:
+            self.clock.offset = offset
+        if last is None or self._jumped or now - last > self.longest_gap:
+            self._beat_id = None  # also if what follows fails
         # After a failover to a replica that lacks the interval, a new one begins.
-        elif not await heartbeats.extend_interval(self.pool, self._beat_id, now):
-            self._beat_id = await heartbeats.start_interval(self.pool, self.worker, now)
+        if self._beat_id is None or not await heartbeats.extend_interval(
+            self.pool, self._beat_id, now
+        ):
+            self._beat_id = await heartbeats.start_interval(
+                self.pool, self.worker, now, jumped=self._jumped
+            )
+        self._jumped, self.clock.offset = False, offset
 
     def _note_gap(self, monotonic: float) -> None:
         lease = self.longest_gap.total_seconds()
