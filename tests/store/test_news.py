@@ -153,6 +153,19 @@ async def test_a_story_that_moved_gets_its_new_points_and_what_was_corrected(poo
     assert sorted(points) == [(-1, LATER_RUN), (0.5, LATER_RUN), (1, RUN)]
 
 
+async def test_a_page_that_was_fetched_before_the_last_one_does_not_replace_its_stories(
+    pool: Pool,
+) -> None:
+    one, other, *_ = told("stories")
+    await put(pool, [replace(one, topic="Newer")], later=True)
+
+    written = await put(pool, [one, other], later=False)
+
+    topics = {row["topic"] for row in await rows(pool, "stories", "story_uuid")}
+    assert topics == {"Newer", other.topic}
+    assert (written.inserted, written.changed) == (1, 0)
+
+
 async def test_an_empty_page_writes_nothing(pool: Pool) -> None:
     assert await put(pool, [], later=False) == WriteCounts()
 

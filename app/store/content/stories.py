@@ -11,7 +11,8 @@ from app.core.records import Story
 from app.store.content.write_counts import WriteCounts
 from app.store.db import Connection
 
-# As for articles: rows are written in id order, and unchanged ones are not written.
+# As for articles: rows are written in id order; neither unchanged ones are written, nor those of a
+# page that was fetched before the page that wrote the story last, as a replay may read it.
 STORIES = """
 WITH given AS (
   SELECT * FROM jsonb_to_recordset($1) AS g (
@@ -29,6 +30,7 @@ WITH given AS (
         IS DISTINCT FROM
         (excluded.topic, excluded.told_at, excluded.categories, excluded.keywords,
          excluded.languages, excluded.countries)
+    AND s.updated_at <= excluded.updated_at
   RETURNING xmax = 0 AS new_row
 )
 SELECT count(*) FILTER (WHERE new_row) AS inserted, count(*) FILTER (WHERE NOT new_row) AS changed
@@ -79,7 +81,7 @@ SELECT count(*) FILTER (WHERE new_row) FROM moved
 async def write(
     connection: Connection, stories: Sequence[Story], now: datetime, run_id: UUID
 ) -> WriteCounts:
-    """Write one page of stories. Writing the same page again changes nothing."""
+    """Write one page of stories, fetched at `now`. Writing the same page again changes nothing."""
     page = {(s.provider, s.story_uuid): s for s in stories}
     if not page:
         return WriteCounts()
