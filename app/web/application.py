@@ -26,7 +26,7 @@ from app.web.dashboard.events import stop_on_signal
 from app.web.health.readiness import check_servers
 from app.web.http_error import http_error
 from app.web.on_demand import Importing, OnDemand
-from app.web.routes import SecurityHeaders, routes
+from app.web.routes import SecurityHeaders, internal_error, routes
 from workers.schedule_settings import default_policies, odds_max_age
 
 
@@ -70,8 +70,8 @@ def create_app(
     app = Starlette(
         routes=routes(),
         lifespan=lifespan,
-        middleware=[Middleware(RequestBounds), Middleware(SecurityHeaders)],
-        exception_handlers={HTTPException: http_error, 500: http_error},
+        middleware=[Middleware(SecurityHeaders), Middleware(RequestBounds)],
+        exception_handlers={HTTPException: http_error, 500: internal_error},
     )
     app.router.default = OnDemand(importing)
     app.router.redirect_slashes = False  # it would redirect to whatever host the client names

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.web.context import web_context
 from app.web.dashboard.rendering import STATIC
 from app.web.health import details
+from app.web.http_error import http_error
 
 ALIVE = b'{"status":"alive"}'
 SECURITY = {
@@ -40,6 +41,13 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+async def internal_error(request: Request, error: Exception) -> Response:
+    """The response to an unexpected exception, which no middleware sees, with its headers."""
+    response = await http_error(request, error)
+    response.headers.update(SECURITY)
+    return response
 
 
 _SECURITY_RAW = MutableHeaders(SECURITY).raw

@@ -8,15 +8,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from redis.asyncio import Redis
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from app.core.enums import RunStatus
 from app.core.version import VERSION
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import write_jobs, write_worker
+from app.web.application import create_app
+from app.web.routes import SECURITY
 from app.web.ttl_cache import TtlCache
+from tests.configs import NO_POSTGRES, config_for
 from tests.redis_process import RedisProcess
 from tests.wait import until
-from tests.web.harness import Visit
+from tests.web.harness import Visit, visit
 
 JOB = "scrape_all_platforms"
 GONE: dict[str, object] = {"status": "unhealthy", "reason": "redis_unreachable", "jobs": {}}
@@ -166,6 +172,24 @@ async def test_an_unknown_address_is_answered_in_json_with_the_security_headers(
     assert (answer.status_code, answer.json()["reason"]) == (404, "not_found")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_what_no_handler_answers_has_the_security_headers_too(
+    redis_server: RedisProcess,
+) -> None:
+    async def broken(_: Request) -> Response:
+        raise RuntimeError
+
+    app = create_app(config_for(NO_POSTGRES, redis_server.url))
+    app.router.routes.insert(0, Route("/broken", broken))
+    async with visit(app) as client:
+        failed = await client.get("/broken", headers={"accept": "text/html"})
+        two_lengths = {"content-length": "0", "transfer-encoding": "chunked"}
+        refused = await client.post("/broken", headers=two_lengths)
+
+    assert (failed.status_code, refused.status_code) == (500, 400)
+    for answer in (failed, refused):
+        assert SECURITY.items() <= answer.headers.items()
 
 
 async def test_fifty_visitors_at_once_cost_one_read() -> None:
