@@ -72,7 +72,7 @@ async def test_every_worker_killed_is_told_once_and_within_two_intervals(
             except httpx.TransportError:
                 return False
 
-        async def told() -> bool:
+        async def sent() -> bool:
             return len(receiver.messages) > 0
 
         workers = [
@@ -86,7 +86,7 @@ async def test_every_worker_killed_is_told_once_and_within_two_intervals(
         killed = time.monotonic()
         for worker in workers:
             _kill(worker)
-        await until(told, 2 * INTERVAL, "the message")
+        await until(sent, 2 * INTERVAL, "the message")
         await until(lambda: says("/health", "no_workers"), 1, "the health")
         assert time.monotonic() - killed < 2 * INTERVAL
         await until(lambda: says("/health/scheduler", "overdue"), 2 * INTERVAL, "the job's silence")

@@ -19,8 +19,8 @@ from app.health.facts import JobFacts
 from app.health.keys import write_jobs, write_worker
 from app.store.db import Pool
 from app.store.reports.acknowledgements import Acknowledged
-from tests.alerts.test_compose import NOW, POLICY, ago, ill, told, well
-from tests.alerts.test_watch import BEAT, facts, silent
+from tests.alerts.states import NOW, POLICY, ago, ill, reported, well
+from tests.alerts.watching import BEAT, facts, silent
 from tests.commands.conftest import Rollcall, rollcall, surroundings
 from tests.configs import config_for
 from tests.dashboard import server as sites
@@ -34,7 +34,7 @@ DAY = 24 * 3600
 def known(key: str, *, until: float | None = None, reason: str = "overdue") -> RecordedState:
     """An alert of more than a day ago that was acknowledged as `reason`."""
     return replace(
-        ill(key, 3 * DAY, told=2 * DAY),
+        ill(key, 3 * DAY, reported=2 * DAY),
         acknowledged_at=ago(DAY + 60),
         acknowledged_by="ada",
         acknowledged_note="known",
@@ -44,25 +44,25 @@ def known(key: str, *, until: float | None = None, reason: str = "overdue") -> R
 
 
 def test_an_acknowledged_alert_sends_no_reminder_and_its_recovery_is_told() -> None:
-    assert told(ill("a", 3 * DAY, told=2 * DAY)) == ([], ["a"], [])
-    assert told(known("a")) == ([], [], [])
-    assert told(well("a", 60, was_ill=3 * DAY)) == ([], [], ["a"])
+    assert reported(ill("a", 3 * DAY, reported=2 * DAY)) == ([], ["a"], [])
+    assert reported(known("a")) == ([], [], [])
+    assert reported(well("a", 60, was_ill=3 * DAY)) == ([], [], ["a"])
 
 
 def test_one_acknowledged_before_it_was_told_is_not_told() -> None:
-    assert told(replace(known("a"), told_at=None)) == ([], [], [])
+    assert reported(replace(known("a"), told_at=None)) == ([], [], [])
 
 
 def test_one_that_got_worse_is_told_as_new() -> None:
-    assert told(known("a", reason="source_failing: bet9ja")) == (["a"], [], [])
+    assert reported(known("a", reason="source_failing: bet9ja")) == (["a"], [], [])
 
 
 def test_a_snooze_ends_by_itself_also_without_reminders() -> None:
     never = replace(POLICY, remind=None)
 
-    assert told(known("a", until=-60)) == ([], [], [])
-    assert told(known("a", until=0)) == ([], ["a"], [])
-    assert told(known("a", until=60), policy=never) == ([], ["a"], [])
+    assert reported(known("a", until=-60)) == ([], [], [])
+    assert reported(known("a", until=0)) == ([], ["a"], [])
+    assert reported(known("a", until=60), policy=never) == ([], ["a"], [])
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from app.store.orgs import orgs
 from app.store.orgs.alert_channels import StoredAlertChannel
 from scripts.standin.testing import Standin
 from tests import worker_harness
-from tests.alerts.test_watch import BEAT, facts
+from tests.alerts.watching import BEAT, facts
 from tests.clock import NOON
 from tests.configs import config_for
 from workers.monitor import monitor

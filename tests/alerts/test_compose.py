@@ -1,101 +1,45 @@
 """What is told, and when: grouped, not at night, reminded, and never what explains itself."""
 
-from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import pytest
 
 from app.core import quiet_hours
 from app.core.enums import JobStatus
-from app.health.alerts.compose import AlertPolicy, messages, plan
-from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-POLICY = AlertPolicy(group=30, public_url="https://rollcall.test")
-
-
-def ago(seconds: float) -> datetime:
-    return NOW - timedelta(seconds=seconds)
-
-
-def ill(key: str, seconds: float, *, told: float | None = None) -> RecordedState:
-    return RecordedState(
-        key=key,
-        status="unhealthy",
-        reason="no_workers" if key == SCHEDULER else "overdue",
-        ill=True,
-        since=ago(seconds),
-        ill_since=ago(seconds),
-        flipped_at=ago(seconds),
-        sequence=1,
-        told_at=None if told is None else ago(told),
-        reminded_at=None,
-    )
-
-
-def well(key: str, seconds: float, *, was_ill: float | None = None) -> RecordedState:
-    return RecordedState(
-        key=key,
-        status="healthy",
-        reason=None,
-        ill=False,
-        since=ago(seconds),
-        ill_since=None if was_ill is None else ago(was_ill),
-        flipped_at=ago(seconds),
-        sequence=2,
-        told_at=None if was_ill is None else ago(was_ill),
-        reminded_at=None,
-    )
-
-
-def seen(states: Iterable[RecordedState]) -> CurrentStates:
-    return CurrentStates(
-        NOW,
-        {
-            s.key: JobState(
-                s.key, JobStatus(s.status), s.ill, s.since, s.reason, "it is silent", interval=300
-            )
-            for s in states
-        },
-    )
-
-
-def told(
-    *states: RecordedState, policy: AlertPolicy = POLICY
-) -> tuple[list[str], list[str], list[str]]:
-    made = plan(seen(states), {s.key: s for s in states}, policy)
-    return list(made.unhealthy), list(made.reminded), list(made.recovered)
+from app.health.alerts.compose import messages, plan
+from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState
+from tests.alerts.states import NOW, POLICY, ago, ill, reported, seen, well
 
 
 def test_an_ill_job_waits_for_others_and_then_takes_them_along() -> None:
-    assert told(ill("a", 29)) == ([], [], [])
-    assert told(ill("a", 31), ill("b", 1)) == (["a", "b"], [], [])
+    assert reported(ill("a", 29)) == ([], [], [])
+    assert reported(ill("a", 31), ill("b", 1)) == (["a", "b"], [], [])
 
 
 def test_who_was_told_is_not_told_again_until_it_is_time_to_remind() -> None:
-    assert told(ill("a", 9000, told=8000)) == ([], [], [])
-    assert told(ill("a", 99_000, told=24 * 3600)) == ([], ["a"], [])
+    assert reported(ill("a", 9000, reported=8000)) == ([], [], [])
+    assert reported(ill("a", 99_000, reported=24 * 3600)) == ([], ["a"], [])
     never = replace(POLICY, remind=None)
-    assert told(ill("a", 99_000, told=24 * 3600), policy=never) == ([], [], [])
+    assert reported(ill("a", 99_000, reported=24 * 3600), policy=never) == ([], [], [])
 
 
 def test_a_recovery_is_told_to_those_who_were_told_of_the_illness() -> None:
-    assert told(well("a", 31, was_ill=900), well("b", 1, was_ill=900)) == ([], [], ["a", "b"])
-    assert told(well("a", 31)) == ([], [], [])
+    assert reported(well("a", 31, was_ill=900), well("b", 1, was_ill=900)) == ([], [], ["a", "b"])
+    assert reported(well("a", 31)) == ([], [], [])
 
 
 def test_a_dead_scheduler_is_told_alone_and_before_the_jobs_that_are_silent_for_it() -> None:
-    assert told(ill(SCHEDULER, 31), ill("a", 60)) == ([SCHEDULER], [], [])
-    assert told(ill(SCHEDULER, 5), ill("a", 60)) == ([], [], [])
-    assert told(ill(SCHEDULER, 999, told=900), ill("a", 600)) == ([], [], [])
+    assert reported(ill(SCHEDULER, 31), ill("a", 60)) == ([SCHEDULER], [], [])
+    assert reported(ill(SCHEDULER, 5), ill("a", 60)) == ([], [], [])
+    assert reported(ill(SCHEDULER, 999, reported=900), ill("a", 600)) == ([], [], [])
 
 
 def test_a_scheduler_that_lives_again_is_given_time_to_catch_up() -> None:
     back = well(SCHEDULER, 300, was_ill=900)
 
-    assert told(replace(back, told_at=None), ill("a", 600))[0] == []
-    assert told(replace(back, told_at=None, flipped_at=ago(361)), ill("a", 600))[0] == ["a"]
+    assert reported(replace(back, told_at=None), ill("a", 600))[0] == []
+    assert reported(replace(back, told_at=None, flipped_at=ago(361)), ill("a", 600))[0] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +61,8 @@ def test_nothing_is_told_in_quiet_hours_and_all_that_lasts_after_them() -> None:
     night = replace(POLICY, quiet=quiet_hours.parse("11:00-13:00"))
     morning = replace(POLICY, quiet=quiet_hours.parse("10:00-12:00"))
 
-    assert told(ill("a", 5000), policy=night) == ([], [], [])
-    assert told(ill("a", 5000), well("b", 4000), policy=morning) == (["a"], [], [])
+    assert reported(ill("a", 5000), policy=night) == ([], [], [])
+    assert reported(ill("a", 5000), well("b", 4000), policy=morning) == (["a"], [], [])
 
 
 @pytest.mark.parametrize("text", ["22-7", "25:00-07:00", "22:00-07:00 Mars/Base", "late"])
@@ -196,7 +140,7 @@ def test_a_job_that_was_paused_is_no_longer_unhealthy_but_not_healthy() -> None:
 
 
 def test_a_reminder_begins_with_what_it_is() -> None:
-    state = ill("poll", 90_000, told=89_000)
+    state = ill("poll", 90_000, reported=89_000)
     what = seen([state])
 
     [made] = messages(plan(what, {"poll": state}, POLICY), what, {"poll": state}, POLICY)
@@ -248,7 +192,7 @@ def test_problems_reminders_and_recoveries_are_messages_of_their_own_severity() 
         s.key: s
         for s in (
             ill("new", 600),
-            ill("lasting", 90_000, told=89_000),
+            ill("lasting", 90_000, reported=89_000),
             well("over", 60, was_ill=660),
         )
     }

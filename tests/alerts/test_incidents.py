@@ -17,7 +17,7 @@ from app.health.facts import WorkerFacts
 from app.health.keys import write_jobs, write_worker
 from app.store.db import Pool
 from tests.alerts.receiver import Receiver
-from tests.alerts.test_watch import config, facts, silent, step, watcher
+from tests.alerts.watching import config, facts, silent, step, watcher
 
 REMIND_ALWAYS = 1e-6  # hours
 

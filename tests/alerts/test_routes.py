@@ -15,7 +15,7 @@ from app.health.alerts.watcher import POSTGRES_INCIDENT
 from app.health.keys import write_jobs, write_worker
 from app.store.db import Pool
 from tests.alerts.receiver import Receiver, receiving
-from tests.alerts.test_watch import BEAT, config, facts, step, watcher
+from tests.alerts.watching import BEAT, config, facts, step, watcher
 
 HOOK, PAGER = "json://hooks.example/a", "pagerduty://key@token"
 

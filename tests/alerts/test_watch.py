@@ -10,10 +10,10 @@ import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from datetime import time as time_of_day
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from uuid import uuid4
 
 import asyncpg
@@ -27,64 +27,15 @@ from app.core.quiet_hours import QuietHours
 from app.health.alerts.send import SEND_TIMEOUT
 from app.health.alerts.watch import COLLECTIONS_KEY
 from app.health.alerts.watcher import POSTGRES_ALERT_KEY, POSTGRES_AWAY_KEY, AlertWatcher
-from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import delete_job, read_system, write_jobs, write_worker
 from app.queue.jobs import redis_pool
 from app.store.db import Pool, open_pool
 from tests.alerts.receiver import Receiver, receiving
+from tests.alerts.watching import BEAT, config, facts, silent, step, watcher
 from tests.redis_process import redis_process
 from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
-BEAT = WorkerFacts(seen_at=datetime.now(UTC))
-
-
-def facts(**changes: Any) -> JobFacts:
-    now = datetime.now(UTC)
-    good = JobFacts(
-        job="poll",
-        last_run=now,
-        last_success=now,
-        last_status=RunStatus.SUCCESS,
-        next_run=now + timedelta(minutes=5),
-        interval_seconds=300,
-    )
-    return replace(good, **changes)
-
-
-def silent() -> JobFacts:
-    return facts(last_run=datetime.now(UTC) - timedelta(hours=1), last_error="boom token=abc123")
-
-
-def config(dsn: str, redis_url: str, receiver: Receiver, **changes: Any) -> Config:
-    wanted: dict[str, Any] = {"alert_group_seconds": 0, **changes}
-    return Config(
-        database_url=SecretStr(dsn),
-        redis_url=SecretStr(redis_url),
-        alert_urls=SecretStr(receiver.url),
-        **wanted,
-    )
-
-
-@asynccontextmanager
-async def watcher(settings: Config, pool: Pool, redis: ArqRedis) -> AsyncGenerator[AlertWatcher]:
-    opened = AlertWatcher(settings, pool, redis)
-    try:
-        yield opened
-    finally:
-        await opened.close()
-
-
-async def step(watching: AlertWatcher) -> None:
-    """One step of the watch, and then the end of the deliveries that it began."""
-    await watching.step()
-    await asyncio.wait_for(_deliveries(watching), 30)
-    await watching._deliver()  # pyright: ignore[reportPrivateUsage] - publishes the end of them
-
-
-async def _deliveries(watching: AlertWatcher) -> None:
-    notifiers = watching._notifiers  # pyright: ignore[reportPrivateUsage] - waits, not asserts
-    await asyncio.gather(*notifiers._tasks.values())  # pyright: ignore[reportPrivateUsage]
 
 
 @contextmanager
@@ -138,15 +89,15 @@ async def test_four_processes_tell_of_an_illness_once_and_of_its_end_once(
     async def judged() -> bool:
         return bool(await pool.fetchval("SELECT count(*) FROM health_states WHERE key = 'poll'"))
 
-    async def told(number: int) -> bool:
+    async def sent(number: int) -> bool:
         return len(receiver.messages) >= number
 
     with four_watching(dsn, redis_url, receiver):
         await until(judged, 20)
         await write_jobs(redis, [("poll", silent())])
-        await until(lambda: told(1), 20)
+        await until(lambda: sent(1), 20)
         await write_jobs(redis, [("poll", facts())])
-        await until(lambda: told(2), 20)
+        await until(lambda: sent(2), 20)
         await asyncio.sleep(1)  # forty looks, in which nobody may say it again
 
     assert receiver.titles == ["[rollcall] poll is overdue", "[rollcall] poll is healthy again"]
@@ -160,11 +111,11 @@ async def test_when_the_last_worker_dies_one_message_says_so_and_the_jobs_are_si
     await write_jobs(redis, [("poll", facts(interval_seconds=3))])
     await write_worker(redis, "w", 0.5, BEAT)
 
-    async def told() -> bool:
+    async def sent() -> bool:
         return bool(receiver.messages)
 
     with four_watching(dsn, redis_url, receiver):
-        await until(told, 20)
+        await until(sent, 20)
         await write_jobs(redis, [("poll", replace(silent(), interval_seconds=3))])
         await asyncio.sleep(1)  # forty looks, in which no job may be reported
 

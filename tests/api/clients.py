@@ -201,3 +201,24 @@ async def had_run(pool: Pool, org: Org, at: Any, status: str = "success") -> UUI
 async def had_item(pool: Pool, org: Org, at: Any, source: str = "bet9ja", gone: Any = None) -> None:
     """Something that was collected, called by its instant."""
     await pool.execute(ITEM, org.id, source, f"{at:%H:%M:%S}", at, gone)
+
+
+async def operator_with(
+    api: httpx.AsyncClient, pool: Pool, clock: SettableClock, scope: Scope
+) -> Visitor:
+    expires = clock() + timedelta(days=365)
+    request = tokens.TokenRequest(None, "laptop", scope, expires)
+    return Visitor(api, await tokens.create_token(pool, request, clock(), by="test"))
+
+
+async def leaf(visitor: Visitor, path: str, what: str, **query: Any) -> list[dict[str, Any]]:
+    """Every row, page after page."""
+    rows: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        asked = query | ({"cursor": cursor} if cursor else {})
+        page = (await visitor("GET", path, params=asked)).json()
+        rows += page[what]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return rows

@@ -11,8 +11,7 @@ import pytest
 from app.core.enums import Scope
 from app.store.db import Pool
 from app.web.api.table import ENDPOINTS
-from tests.api.clients import ODDS, Org, Visitor, had_item
-from tests.api.test_operator import operator_with
+from tests.api.clients import ODDS, Org, Visitor, had_item, operator_with
 from tests.clock import NOON, SettableClock
 
 

@@ -16,8 +16,7 @@ from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.orgs import idempotency, leaving
 from app.web.api import auth
-from tests.api.clients import ODDS, Org, Visitor, fields, had_run, problem
-from tests.api.test_operator import operator_with
+from tests.api.clients import ODDS, Org, Visitor, fields, had_run, operator_with, problem
 from tests.clock import NOON, SettableClock
 
 JOB = "poll_news"

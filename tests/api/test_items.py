@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from app.store.db import Pool
-from tests.api.clients import Org, Visitor, fields, had_item
-from tests.api.test_runs import leaf
+from tests.api.clients import Org, Visitor, fields, had_item, leaf
 from tests.clock import NOON
 
 ITEMS = "/collection/items"

@@ -18,8 +18,7 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.schedules import schedule_edits
-from tests.api.clients import ODDS, Org, Visitor, fields, problem
-from tests.api.test_operator import operator_with
+from tests.api.clients import ODDS, Org, Visitor, fields, operator_with, problem
 from tests.clock import NOON, SettableClock
 
 JOB = "poll_news"

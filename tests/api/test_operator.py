@@ -17,7 +17,7 @@ from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.web.api.endpoint import Endpoint
 from app.web.api.table import ENDPOINTS
-from tests.api.clients import ODDS, Org, Visitor, fields, had_item, problem
+from tests.api.clients import ODDS, Org, Visitor, fields, had_item, operator_with, problem
 from tests.clock import NOON, SettableClock
 
 ORGS = "/operator/organizations"
@@ -34,14 +34,6 @@ BODIES: dict[str, Any] = {
     },
 }
 OPERATORS = [one for one in ENDPOINTS if one.operator and not one.data]
-
-
-async def operator_with(
-    api: httpx.AsyncClient, pool: Pool, clock: SettableClock, scope: Scope
-) -> Visitor:
-    expires = clock() + timedelta(days=365)
-    request = tokens.TokenRequest(None, "laptop", scope, expires)
-    return Visitor(api, await tokens.create_token(pool, request, clock(), by="test"))
 
 
 @pytest.fixture

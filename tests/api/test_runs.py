@@ -13,24 +13,11 @@ from app.core.enums import Scope
 from app.queue.org_queue import ORG_QUEUE, SLOW_SECONDS
 from app.store.db import Pool
 from app.store.orgs import orgs
-from tests.api.clients import ODDS, Org, Visitor, fields, had_run, problem
+from tests.api.clients import ODDS, Org, Visitor, fields, had_run, leaf, problem
 from tests.clock import NOON, SettableClock
 
 RUN = "/collection/run"
 RUNS = "/collection/runs"
-
-
-async def leaf(visitor: Visitor, path: str, what: str, **query: Any) -> list[dict[str, Any]]:
-    """Every row, page after page."""
-    rows: list[dict[str, Any]] = []
-    cursor: str | None = None
-    while True:
-        asked = query | ({"cursor": cursor} if cursor else {})
-        page = (await visitor("GET", path, params=asked)).json()
-        rows += page[what]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return rows
 
 
 async def test_a_run_that_is_asked_for_is_queued_and_told_to_redis(

@@ -10,7 +10,7 @@ from app.core.errors import Failure, HttpStatus, Incomplete
 from app.core.messages import Partition, RawPage, SourceRequest
 from app.sources.recipes.sandbox import Sandbox
 from tests.clock import NOON
-from tests.recipes.test_ends import ERROR, Response, json_page, page_number, served, source_of
+from tests.recipes.served_pages import ERROR, Response, json_page, page_number, served, source_of
 
 
 class Fetcher:

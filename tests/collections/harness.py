@@ -54,9 +54,9 @@ class Client:
         """Do a run, as a worker would; returns its row, with its sources by name."""
         run_id = run_id or await self.queue(**asked)
         await execute(worker_harness.ctx_of(self.context), collection, str(run_id))
-        return await self.told(run_id)
+        return await self.run_row(run_id)
 
-    async def told(self, run_id: UUID) -> dict[str, Any]:
+    async def run_row(self, run_id: UUID) -> dict[str, Any]:
         """The run's row, with its sources by name."""
         pool = self.context.pool
         row = await worker_harness.run_row(pool, run_id)

@@ -49,14 +49,14 @@ def test_every_built_in_source_can_be_chosen_without_parameters() -> None:
     assert source_catalogue.check_selection([{"source": name, "params": {}} for name in ALL]) == []
 
 
-@pytest.mark.parametrize(("sources", "field", "told"), FAULTS)
+@pytest.mark.parametrize(("sources", "field", "fault"), FAULTS)
 def test_a_fault_is_named_with_its_field(
-    sources: list[dict[str, Any]], field: str, told: str
+    sources: list[dict[str, Any]], field: str, fault: str
 ) -> None:
     faults = source_catalogue.check_selection(sources)
 
     assert [where for where, _ in faults] == [field]
-    assert told in faults[0][1]
+    assert fault in faults[0][1]
 
 
 def test_sources_beyond_the_built_in_can_be_offered() -> None:

@@ -134,7 +134,7 @@ async def test_a_run_whose_worker_was_killed_is_gone_on_with_and_leaves_the_same
         return (await worker_harness.run_row(context.pool, run_id))["completed_at"] is not None
 
     await until(ended, PATIENCE, "the run to end")
-    run = await acme.told(run_id)
+    run = await acme.run_row(run_id)
     theirs = {key: row["data"] for key, row in (await acme.items()).items()}
     ours = {key: row["data"] for key, row in (await calm.items()).items()}
     assert (run["status"], run["attempt"], run["losses"]) == ("success", 2, 1)

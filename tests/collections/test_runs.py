@@ -132,7 +132,7 @@ async def test_a_page_is_committed_as_its_organisation_so_that_postgres_guards_t
 
     await execute(worker_harness.ctx_of(context), astray, str(run_id))
 
-    run = await acme.told(run_id)
+    run = await acme.run_row(run_id)
     assert (run["status"], run["error_type"]) == ("failure", "InsufficientPrivilegeError")
     assert await acme.items() == await bolt.items() == {}
 
@@ -203,7 +203,7 @@ async def test_a_run_of_no_organisation_says_how_to_ask_for_one(context: WorkerC
 
 
 @pytest.mark.parametrize(
-    ("preset", "sources", "told"),
+    ("preset", "sources", "fault"),
     [
         (None, None, "no preset is chosen"),
         ("own", [], "name at least one source"),
@@ -212,7 +212,7 @@ async def test_a_run_of_no_organisation_says_how_to_ask_for_one(context: WorkerC
     ],
 )
 async def test_a_preset_that_cannot_be_run_fails_the_run_with_a_sentence(
-    context: WorkerContext, preset: str | None, sources: list[dict[str, Any]] | None, told: str
+    context: WorkerContext, preset: str | None, sources: list[dict[str, Any]] | None, fault: str
 ) -> None:
     acme = await harness.client(context, preset=None)
     if preset is not None:
@@ -221,7 +221,7 @@ async def test_a_preset_that_cannot_be_run_fails_the_run_with_a_sentence(
     run = await acme.run()
 
     assert (run["status"], run["error_type"]) == ("failure", "BadPreset")
-    assert told in run["error_message"]
+    assert fault in run["error_message"]
     assert "Traceback" not in run["error_message"]
     assert run["sources"] == {}
 

@@ -10,13 +10,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 import pytest
 from arq.connections import ArqRedis
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from app.cli.main import app
 from scripts.standin.testing import Standin
+from tests.typed_command import typed
 from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
@@ -51,12 +50,6 @@ def surroundings(
 def rollcall(surroundings: dict[str, str], redis: ArqRedis) -> Rollcall:
     """Type a command; gives what it printed and its exit code."""
     del surroundings, redis
-
-    async def typed(*words: str, answer: str | None = None) -> Result:
-        return await anyio.to_thread.run_sync(
-            lambda: CliRunner().invoke(app, list(words), input=answer)
-        )
-
     return typed
 
 
@@ -64,12 +57,12 @@ def rollcall(surroundings: dict[str, str], redis: ArqRedis) -> Rollcall:
 def rollcall_json(rollcall: Rollcall) -> RollcallJson:
     """Type a command with `--json`; gives what it printed, read."""
 
-    async def typed(*words: str, code: int = 0) -> Any:
+    async def read(*words: str, code: int = 0) -> Any:
         result = await rollcall(*words, "--json")
         assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
         return json.loads(result.stdout.splitlines()[-1])
 
-    return typed
+    return read
 
 
 @pytest.fixture

@@ -5,13 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import anyio.to_thread
 import pytest
-from typer.testing import CliRunner
 
-from app.cli.main import app
 from app.store.db import Pool
 from tests.dashboard.collected import ARTICLE, STORY
+from tests.typed_command import printed, typed
 
 RUN = UUID(int=7)
 
@@ -22,14 +20,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
 
 
-async def told(*words: str, code: int = 0) -> str:
-    result = await anyio.to_thread.run_sync(lambda: CliRunner().invoke(app, ["news", *words]))
-    assert result.exit_code == code, result.output
-    return result.output
-
-
-async def told_json(*words: str) -> Any:
-    return json.loads(await told(*words, "--json"))
+async def news(*words: str) -> Any:
+    return json.loads(await printed("news", *words, "--json"))
 
 
 async def test_articles_and_stories_are_listed_by_entity_text_and_age(pool: Pool) -> None:
@@ -50,13 +42,13 @@ async def test_articles_and_stories_are_listed_by_entity_text_and_age(pool: Pool
         RUN,
     )
 
-    by_entity = await told_json("--entity", "Leeds")
-    recent = await told_json("--since", "90m", "--limit", "9")
-    by_text = await told_json("--text", "derby 3")
-    first_two = await told_json("--limit", "2")
-    stories = await told_json("stories", "--text", "TRANS")
-    none = await told_json("stories", "--text", "derby")
-    story = await told_json("story", str(story_id))
+    by_entity = await news("--entity", "Leeds")
+    recent = await news("--since", "90m", "--limit", "9")
+    by_text = await news("--text", "derby 3")
+    first_two = await news("--limit", "2")
+    stories = await news("stories", "--text", "TRANS")
+    none = await news("stories", "--text", "derby")
+    story = await news("story", str(story_id))
 
     assert [(one["title"], one["entities"]) for one in by_entity] == [("Derby 2", ["Leeds"])]
     assert [one["title"] for one in recent] == ["Derby 0", "Derby 1"]
@@ -65,13 +57,13 @@ async def test_articles_and_stories_are_listed_by_entity_text_and_age(pool: Pool
     assert [one["topic"] for one in stories] == ["Transfer"]
     assert none == []
     assert [one["value"] for one in story["sentiments"]] == [-0.4]
-    assert "Derby 3" in await told()
-    assert "Transfer" in await told("stories")
-    assert "-0.4" in await told("story", str(story_id))
+    assert "Derby 3" in await printed("news")
+    assert "Transfer" in await printed("news", "stories")
+    assert "-0.4" in await printed("news", "story", str(story_id))
 
 
 async def test_a_story_that_is_not_there_is_one_sentence(pool: Pool) -> None:
     del pool
-    result = await anyio.to_thread.run_sync(lambda: CliRunner().invoke(app, ["news", "story", "9"]))
+    result = await typed("news", "story", "9")
 
     assert "there is no story 9" in str(result.exception)

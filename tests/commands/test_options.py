@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from arq.connections import ArqRedis
@@ -14,62 +14,21 @@ from app.context import WorkerContext
 from app.health import keys
 from app.health.facts import WorkerFacts
 from app.ledger import edit
-from app.ledger.edit import DeclaredSchedule
 from app.orgs import tokens
 from app.runs import log
-from app.scheduling.policies import Policies
-from app.scheduling.schedule import EPOCH, Schedule
 from app.store import tenancy
 from app.store.db import Pool
 from app.store.orgs import webhooks
 from tests import worker_harness
 from tests.collections import harness
 from tests.commands.conftest import Rollcall, RollcallJson
+from tests.commands.rows import declare, insert_run, now_of, words_of
 
-INSERT_RUN = """
-INSERT INTO runs (execution_id, job, trigger, status, worker, created_at, queued_at, started_at,
-                  completed_at, attempt, losses, max_attempts, timeout_seconds, lease_epoch)
-VALUES ($1, 'scrape', $2, $3::text, $4, $5, $5, $5,
-        CASE WHEN $3 <> 'running' THEN $5::timestamptz END, 1, 0, 3, 240, 0)
-"""
 INSERT_REJECTED = """
 INSERT INTO rejected_records (execution_id, source, partition, page, record_id, reason, data,
                               created_at)
 VALUES ($1, 'books', 'all', 1, $2, 'no title', '{}', $3)
 """
-
-
-async def now_of(pool: Pool) -> datetime:
-    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
-    return now
-
-
-async def insert_run(
-    pool: Pool,
-    age: timedelta,
-    *,
-    trigger: str = "manual",
-    status: str = "success",
-    worker: str | None = None,
-) -> UUID:
-    run_id = uuid4()
-    at = await now_of(pool) - age
-    await pool.execute(INSERT_RUN, run_id, trigger, status, worker, at)
-    return run_id
-
-
-async def declare(pool: Pool, ago: timedelta) -> datetime:
-    """Declare `scrape`, which is due every minute, as it was `ago`; return the instant."""
-    now = await now_of(pool)
-    every_minute = Schedule.every(60, anchor=EPOCH)
-    declared = DeclaredSchedule("scrape", "scrape", every_minute, Policies())
-    await edit.register(pool, [declared], now - ago)
-    return now
-
-
-def words_of(output: str) -> str:
-    """The output without the frame that Typer draws, on one line."""
-    return " ".join(output.replace("│", " ").split())
 
 
 async def test_pause_until_ends_by_itself_and_health_knows_at_once(

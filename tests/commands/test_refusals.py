@@ -7,7 +7,7 @@ import pytest
 
 from app.store.db import Pool
 from tests.commands.conftest import Rollcall
-from tests.commands.test_options import declare, words_of
+from tests.commands.rows import declare, words_of
 
 HUGE = "9223372036854775808"
 

@@ -14,7 +14,7 @@ from arq.connections import ArqRedis
 
 from app.store.db import Pool
 from tests.commands.conftest import ROOT
-from tests.commands.test_options import declare, insert_run
+from tests.commands.rows import declare, insert_run
 from tests.wait import until
 
 Shell = Callable[..., Awaitable["subprocess.CompletedProcess[str]"]]

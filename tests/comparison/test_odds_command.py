@@ -9,14 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from app.cli.main import app
 from app.core.records import OddsEvent
 from app.store.content import listings, odds
 from app.store.content.listings import Listing
 from app.store.db import Pool
-from tests.store.test_odds import DRAW, HOME, OVER, RUN, event
+from tests.store.odds import DRAW, HOME, OVER, RUN, event
+from tests.typed_command import printed
 
 AWAY = replace(HOME, outcome=HOME.outcome.AWAY, price=Decimal("3.00"))
 
@@ -33,16 +32,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
 
 
-async def told(*words: str) -> str:
-    import anyio.to_thread  # noqa: PLC0415 - the command runs a loop of its own
-
-    result = await anyio.to_thread.run_sync(lambda: CliRunner().invoke(app, ["odds", *words]))
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-async def told_json(*words: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(await told("--json", *words))
+async def odds_json(*words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(await printed("odds", "--json", *words))
     return found
 
 
@@ -64,7 +55,7 @@ async def test_a_match_at_two_sites_is_one_with_the_best_price_of_both(
     await keep(pool, now, to_come(now, "betpawa"))
     await keep(pool, now, better)
 
-    (match,) = await told_json()
+    (match,) = await odds_json()
 
     result, goals = match["markets"]
     assert (match["match"], match["platforms"]) == ("70000001", ["bet9ja", "betpawa"])
@@ -77,28 +68,28 @@ async def test_a_price_not_seen_for_two_intervals_is_stale_and_a_listing_makes_i
     pool: Pool, now: datetime
 ) -> None:
     await keep(pool, now - timedelta(minutes=11), to_come(now, "betpawa"))
-    (before,) = await told_json("--market", "1x2")
+    (before,) = await odds_json("--market", "1x2")
 
     async with pool.acquire() as connection, connection.transaction():
         await listings.record_listing(
             connection, Listing("betpawa", "football", ["1"], ["1"], now), RUN
         )
 
-    (after,) = await told_json("--market", "1x2")
+    (after,) = await odds_json("--market", "1x2")
     quotes = [m["markets"][0]["outcomes"][0]["quotes"][0] for m in (before, after)]
     assert [quote["stale"] for quote in quotes] == [True, False]
     assert before["markets"][0]["outcomes"][0]["best"] is None
     assert {market["market"] for market in before["markets"]} == {"1x2"}
-    assert f"{HOME.price}?" not in await told()
+    assert f"{HOME.price}?" not in await printed("odds")
 
 
 async def test_a_stale_price_is_marked_and_not_the_best(pool: Pool, now: datetime) -> None:
     await keep(pool, now - timedelta(minutes=11), to_come(now, "betpawa"))
 
-    printed = await told()
+    shown = await printed("odds")
 
-    assert f"{HOME.price}?" in printed
-    assert f"*{HOME.price}" not in printed
+    assert f"{HOME.price}?" in shown
+    assert f"*{HOME.price}" not in shown
 
 
 async def test_a_site_with_home_and_away_swapped_is_named(pool: Pool, now: datetime) -> None:
@@ -106,7 +97,7 @@ async def test_a_site_with_home_and_away_swapped_is_named(pool: Pool, now: datet
     await keep(pool, now, match, replace(match, platform="sportybet"))
     await keep(pool, now, replace(match, platform="bet9ja", home=match.away, away=match.home))
 
-    assert "home and away are swapped, not compared: " in await told()
+    assert "home and away are swapped, not compared: " in await printed("odds")
 
 
 async def test_matches_are_filtered_by_competition_kick_off_and_number(
@@ -116,9 +107,9 @@ async def test_matches_are_filtered_by_competition_kick_off_and_number(
     await keep(pool, now, to_come(now, "betpawa", 1), other, to_come(now, "betpawa", 3))
     until = (now + timedelta(days=1, hours=2, minutes=30)).isoformat()
 
-    assert [m["match"] for m in await told_json("--limit", "2")] == ["70000001", "70000002"]
-    assert [m["match"] for m in await told_json("--competition", "serie")] == ["70000002"]
-    assert len(await told_json("--to", until)) == 2
+    assert [m["match"] for m in await odds_json("--limit", "2")] == ["70000001", "70000002"]
+    assert [m["match"] for m in await odds_json("--competition", "serie")] == ["70000002"]
+    assert len(await odds_json("--to", until)) == 2
 
 
 async def test_events_without_a_sportradar_id_are_matches_of_their_own(
@@ -128,13 +119,13 @@ async def test_events_without_a_sportradar_id_are_matches_of_their_own(
     for each in lone:
         await keep(pool, now, each)
 
-    assert {m["match"] for m in await told_json()} == {"betpawa/1", "bet9ja/1"}
+    assert {m["match"] for m in await odds_json()} == {"betpawa/1", "bet9ja/1"}
 
 
 async def test_csv_has_a_line_for_each_price(pool: Pool, now: datetime) -> None:
     await keep(pool, now, to_come(now, "betpawa"))
 
-    lines = list(csv.DictReader(io.StringIO(await told("--csv"))))
+    lines = list(csv.DictReader(io.StringIO(await printed("odds", "--csv"))))
 
     assert [(line["outcome"], line["price"], line["best"]) for line in lines] == [
         ("home", "2.40", "True"),
@@ -149,7 +140,7 @@ async def test_the_table_names_the_match_its_prices_and_their_age(
 ) -> None:
     await keep(pool, now, to_come(now, "betpawa"))
 
-    table = await told()
+    table = await printed("odds")
 
     assert "Home 1 - Away 1" in table
     assert "*2.40" in table
@@ -164,7 +155,7 @@ async def test_a_table_of_three_sites_cuts_no_word(
     for platform in ("betpawa", "bet9ja", "sportybet"):
         await keep(pool, now, replace(to_come(now, platform), prices=long))
 
-    lines = (await told()).splitlines()
+    lines = (await printed("odds")).splitlines()
 
     assert [line for line in lines if "…" in line] == []
     assert max(map(len, lines)) <= width
@@ -180,7 +171,7 @@ async def test_what_does_not_fit_is_the_age_of_prices_and_never_a_price(
     for platform in ("betpawa", "bet9ja", "sportybet"):
         await keep(pool, now, replace(to_come(now, platform), prices=long))
 
-    lines = (await told()).splitlines()
+    lines = (await printed("odds")).splitlines()
 
     assert [line for line in lines if "…" in line] == []
     assert max(map(len, lines)) <= 70
@@ -194,8 +185,8 @@ async def test_the_history_of_a_price_shows_every_move(pool: Pool, now: datetime
     await keep(pool, now - timedelta(minutes=4), moved)
     await keep(pool, now, replace(first, prices=()))
 
-    told_by_match = await told("history", "70000001", "1x2", "home")
-    told_by_event = await told("history", "betpawa/1", "over_under", "over", "--line", "2.5")
+    by_match = await printed("odds", "history", "70000001", "1x2", "home")
+    by_event = await printed("odds", "history", "betpawa/1", "over_under", "over", "--line", "2.5")
 
-    assert all(word in told_by_match for word in ("2.40", "2.55", "withdrawn", "█"))
-    assert "1.90" in told_by_event
+    assert all(word in by_match for word in ("2.40", "2.55", "withdrawn", "█"))
+    assert "1.90" in by_event

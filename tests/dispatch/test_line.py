@@ -1,7 +1,6 @@
 """Organisations' runs wait in a line of their own, and come into arq's queue as slots fall free."""
 
 from typing import Any, cast
-from uuid import NAMESPACE_OID, UUID, uuid5
 
 import pytest
 from arq.connections import ArqRedis
@@ -11,22 +10,12 @@ from app.queue import org_queue
 from app.queue.jobs import enqueue
 from app.queue.org_queue import ORG_QUEUE, SLOW_SECONDS
 from app.store.runs.run_rows import QueuedRun
+from tests.dispatch.orgs import add, run_id
 from tests.wait import until
-
-
-def run_id(name: str) -> UUID:
-    return uuid5(NAMESPACE_OID, name)
 
 
 def arq_id(name: str) -> str:
     return QueuedRun(run_id(name), "collection").arq_id
-
-
-async def add(redis: ArqRedis, count: int, *, took: float = 0.0, name: str = "quick") -> int:
-    """Add so many runs, named by number, of organisations whose last run took so long."""
-    ids = [run_id(f"{name}-{n}") for n in range(count)]
-    runs = [QueuedRun(one, "collection") for one in ids]
-    return await org_queue.add_runs(redis, runs, dict.fromkeys(ids, took))
 
 
 async def admitted(redis: ArqRedis) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from app.context import WorkerContext
 from tests.clock import NOON
-from tests.store.test_odds import event, rows, write
+from tests.store.odds import event, rows, write
 from tests.worker_harness import ctx_of
 from workers.maintenance import maintain_partitions
 

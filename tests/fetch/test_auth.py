@@ -66,7 +66,7 @@ class Site:
         life = {} if self.life is None else {"expires_in": self.life}
         return said(200, {"access_token": token, **life})
 
-    def window(self) -> Fetcher:
+    def fetcher(self) -> Fetcher:
         async def no_pause(_: float) -> None:
             await asyncio.sleep(0)
 
@@ -76,26 +76,26 @@ class Site:
         )
 
     def signed(self) -> AuthenticatedFetcher:
-        keeper = TokenProvider(LOGIN, self.window(), clock=lambda: self.now)
-        return AuthenticatedFetcher(self.window(), keeper, LOGIN.setting)
+        keeper = TokenProvider(LOGIN, self.fetcher(), clock=lambda: self.now)
+        return AuthenticatedFetcher(self.fetcher(), keeper, LOGIN.setting)
 
 
-async def ask(window: AuthenticatedFetcher, tally: RequestCounts | None = None) -> int:
-    raw = await window.fetch(API, partition=None, page=1, tally=tally or RequestCounts())
+async def ask(fetcher: AuthenticatedFetcher, tally: RequestCounts | None = None) -> int:
+    raw = await fetcher.fetch(API, partition=None, page=1, tally=tally or RequestCounts())
     return raw.status
 
 
-async def refusal(window: AuthenticatedFetcher) -> Failure:
+async def refusal(fetcher: AuthenticatedFetcher) -> Failure:
     with pytest.raises(Failure) as refused:
-        await ask(window)
+        await ask(fetcher)
     return refused.value
 
 
 async def test_ten_requests_at_once_ask_for_one_token() -> None:
     site = Site()
-    window = site.signed()
+    fetcher = site.signed()
 
-    statuses = await asyncio.gather(*(ask(window) for _ in range(10)))
+    statuses = await asyncio.gather(*(ask(fetcher) for _ in range(10)))
 
     assert statuses == [200] * 10
     assert site.issued == 1
@@ -103,11 +103,11 @@ async def test_ten_requests_at_once_ask_for_one_token() -> None:
 
 async def test_ten_requests_whose_token_was_revoked_ask_for_one_other() -> None:
     site = Site()
-    window = site.signed()
-    await ask(window)
+    fetcher = site.signed()
+    await ask(fetcher)
     site.good.clear()
 
-    statuses = await asyncio.gather(*(ask(window) for _ in range(10)))
+    statuses = await asyncio.gather(*(ask(fetcher) for _ in range(10)))
 
     assert statuses == [200] * 10
     assert site.issued == 2
@@ -115,14 +115,14 @@ async def test_ten_requests_whose_token_was_revoked_ask_for_one_other() -> None:
 
 async def test_a_token_is_renewed_before_it_ends() -> None:
     site = Site(life=100)
-    window = site.signed()
-    await ask(window)
+    fetcher = site.signed()
+    await ask(fetcher)
 
     site.now = 89.9
-    await ask(window)
+    await ask(fetcher)
     kept = site.issued
     site.now = 90.0
-    await ask(window)
+    await ask(fetcher)
 
     assert (kept, site.issued) == (1, 2)
     assert site.asked == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
@@ -130,13 +130,13 @@ async def test_a_token_is_renewed_before_it_ends() -> None:
 
 async def test_a_token_that_does_not_say_how_long_it_is_good_is_kept_for_minutes() -> None:
     site = Site(life=None)
-    window = site.signed()
-    await ask(window)
+    fetcher = site.signed()
+    await ask(fetcher)
 
     site.now = 200.0
-    await ask(window)
+    await ask(fetcher)
     site.now = 300.0
-    await ask(window)
+    await ask(fetcher)
 
     assert site.issued == 2
 
@@ -167,12 +167,12 @@ async def test_what_the_token_costs_is_counted() -> None:
 async def test_refused_credentials_are_named_and_not_shown_again_for_a_while(status: int) -> None:
     site = Site()
     site.token_answer = lambda: said(status, {"error": "invalid_client"})
-    window = site.signed()
+    fetcher = site.signed()
 
-    failures = [await refusal(window) for _ in range(3)]
+    failures = [await refusal(fetcher) for _ in range(3)]
     shown = len(site.bodies)
     site.now = REFUSAL_HOLD
-    await refusal(window)
+    await refusal(fetcher)
 
     assert {type(failure) for failure in failures} == {Auth}
     assert all("THE_SETTINGS is not accepted" in str(failure) for failure in failures)
@@ -184,11 +184,11 @@ async def test_refused_credentials_are_named_and_not_shown_again_for_a_while(sta
 async def test_an_authorization_server_that_is_away_is_no_refusal() -> None:
     site = Site()
     site.token_answer = lambda: said(503, {})
-    window = site.signed()
+    fetcher = site.signed()
 
-    failure = await refusal(window)
+    failure = await refusal(fetcher)
     site.token_answer = site.token
-    status = await ask(window)
+    status = await ask(fetcher)
 
     assert isinstance(failure, HttpStatus)
     assert status == 200
@@ -222,14 +222,14 @@ async def test_a_token_answer_that_is_none_is_a_failure_that_quotes_nothing(body
 
 async def test_no_failure_and_no_window_shows_a_secret() -> None:
     site = Site()
-    window = site.signed()
-    await ask(window)
+    fetcher = site.signed()
+    await ask(fetcher)
     site.good.clear()
     site.token_answer = lambda: said(200, {"access_token": "other"})
 
-    failure = await refusal(window)
+    failure = await refusal(fetcher)
 
-    shown = f"{failure!r} {failure.url} {failure.__cause__!r} {window!r}"
+    shown = f"{failure!r} {failure.url} {failure.__cause__!r} {fetcher!r}"
     for secret in ("s3cret", "token-1", "Bearer other"):
         assert secret not in shown
 
@@ -240,8 +240,8 @@ async def test_a_key_goes_with_every_request_and_is_named_when_it_is_refused() -
     good = ApiKeyProvider(ApiKey(SecretStr("the-key"), "THE_KEY"))
     bad = ApiKeyProvider(ApiKey(SecretStr("wr0ng"), "THE_KEY"))
 
-    status = await ask(AuthenticatedFetcher(site.window(), good, "THE_KEY"))
-    failure = await refusal(AuthenticatedFetcher(site.window(), bad, "THE_KEY"))
+    status = await ask(AuthenticatedFetcher(site.fetcher(), good, "THE_KEY"))
+    failure = await refusal(AuthenticatedFetcher(site.fetcher(), bad, "THE_KEY"))
 
     assert status == 200
     assert isinstance(failure, Auth)
@@ -253,9 +253,9 @@ async def test_a_key_goes_with_every_request_and_is_named_when_it_is_refused() -
 @pytest.mark.parametrize("key", ["ключ", "two\nlines", "naïve", "trailing\x7f"])
 async def test_a_key_that_no_header_can_carry_is_named_and_not_sent(key: str) -> None:
     site = Site()
-    in_header = KeyedFetcher(site.window(), HeaderCredential("X-Key", SecretStr(key), "env:KEY"))
+    in_header = KeyedFetcher(site.fetcher(), HeaderCredential("X-Key", SecretStr(key), "env:KEY"))
     login = ApiKey(SecretStr(key), "env:KEY")
-    bearer = AuthenticatedFetcher(site.window(), ApiKeyProvider(login), login.setting)
+    bearer = AuthenticatedFetcher(site.fetcher(), ApiKeyProvider(login), login.setting)
 
     for fetcher in (in_header, bearer):
         with pytest.raises(Auth) as refused:
@@ -271,4 +271,4 @@ async def test_a_header_that_cannot_be_sent_is_named() -> None:
     request = replace(API, headers={"x-city": "München"})
 
     with pytest.raises(UnsafeAddress, match="the header x-city"):
-        await Site().window().fetch(request, partition=None, page=1, tally=RequestCounts())
+        await Site().fetcher().fetch(request, partition=None, page=1, tally=RequestCounts())

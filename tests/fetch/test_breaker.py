@@ -234,8 +234,8 @@ async def test_while_our_own_network_is_down_no_host_is_blamed(redis: Redis) -> 
     limiter = limiter_of(redis, clock)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(_unplugged)) as client:
-        pane = Fetcher(client, limiter, source="t", limits=FAST, sleep=_at_once)
-        said = [await _failure(pane, f"https://{n % 3}.test/") for n in range(30)]
+        fetcher = Fetcher(client, limiter, source="t", limits=FAST, sleep=_at_once)
+        said = [await _failure(fetcher, f"https://{n % 3}.test/") for n in range(30)]
 
     # The first host alone could have been down itself: it opened nothing that was not forgiven.
     assert {type(failure) for failure in said[2:]} == {LocalNetwork}
@@ -256,9 +256,9 @@ def _unplugged(request: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("unreachable", request=request) from cause
 
 
-async def _failure(pane: Fetcher, url: str) -> Failure:
+async def _failure(fetcher: Fetcher, url: str) -> Failure:
     with pytest.raises(Failure) as caught:
-        await pane.fetch(SourceRequest(url), partition=None, page=1, tally=RequestCounts())
+        await fetcher.fetch(SourceRequest(url), partition=None, page=1, tally=RequestCounts())
     return caught.value
 
 
@@ -270,13 +270,13 @@ async def test_an_hour_of_503_costs_a_handful_of_requests_and_ends_by_itself(red
 
     limiter = limiter_of(redis, clock)
     async with httpx.AsyncClient(transport=httpx.MockTransport(site)) as client:
-        pane = Fetcher(client, limiter, source="t", limits=FAST, sleep=nap)
+        fetcher = Fetcher(client, limiter, source="t", limits=FAST, sleep=nap)
         said: list[Failure] = []
         while clock.now < 3_600:
-            said.append(await _failure(pane, "https://a.test/"))
+            said.append(await _failure(fetcher, "https://a.test/"))
             clock.now += 10
         asked, site.down = site.asked, False
-        back = await _persisted(pane, clock)
+        back = await _persisted(fetcher, clock)
 
     assert len(said) > 200
     assert asked <= 20
@@ -297,11 +297,11 @@ class Sick:
         return httpx.Response(503 if self.down else 200, stream=httpx.ByteStream(b"{}"))
 
 
-async def _persisted(pane: Fetcher, clock: Clock) -> int:
+async def _persisted(fetcher: Fetcher, clock: Clock) -> int:
     """Ask again when told to; returns the status of the answer."""
     while True:
         try:
-            asked = pane.fetch(
+            asked = fetcher.fetch(
                 SourceRequest("https://a.test/"), partition=None, page=1, tally=RequestCounts()
             )
             return (await asked).status

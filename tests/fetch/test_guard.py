@@ -188,8 +188,8 @@ async def looking(guard: Guard) -> AsyncGenerator[Fetcher]:
         yield Fetcher(client, SoloLimiter(), source="t", limits=limits, rng=lambda: 0.0)
 
 
-async def ask(window: Fetcher, url: str) -> RawPage:
-    return await window.fetch(SourceRequest(url), partition=None, page=1, tally=RequestCounts())
+async def ask(fetcher: Fetcher, url: str) -> RawPage:
+    return await fetcher.fetch(SourceRequest(url), partition=None, page=1, tally=RequestCounts())
 
 
 async def fine(visit: Visit) -> None:
@@ -203,11 +203,11 @@ def guard(names: dict[str, list[list[str]]], *allowed: str) -> Guard:
 
 async def test_a_name_is_refused_as_soon_as_it_leads_elsewhere() -> None:
     names = {"rebind.test": [["127.0.0.1"], ["127.0.0.2"]]}  # the first one stands for the public
-    async with serving(fine) as base, looking(guard(names, "127.0.0.1")) as window:
+    async with serving(fine) as base, looking(guard(names, "127.0.0.1")) as fetcher:
         url = f"http://rebind.test:{urlsplit(base).port}/"
-        first = await ask(window, url)
+        first = await ask(fetcher, url)
         with pytest.raises(UnsafeAddress) as caught:
-            await ask(window, url)
+            await ask(fetcher, url)
 
     assert first.body == PAGE
     assert (caught.value.attempts, caught.value.url) == (1, url)
@@ -237,9 +237,9 @@ async def test_no_form_of_loopback_reaches_a_server_there(host: str) -> None:
         visits += 1
         await visit.answer()
 
-    async with serving(counting) as base, looking(Guard()) as window:
+    async with serving(counting) as base, looking(Guard()) as fetcher:
         with pytest.raises(UnsafeAddress):
-            await ask(window, f"http://{host}:{urlsplit(base).port}/")
+            await ask(fetcher, f"http://{host}:{urlsplit(base).port}/")
 
     assert visits == 0
 
@@ -250,39 +250,39 @@ async def test_every_hop_of_a_redirect_is_guarded() -> None:
     async def away(visit: Visit) -> None:
         await visit.answer("302 Found", location="http://out.test/")
 
-    async with serving(away) as base, looking(guard(names, "127.0.0.1")) as window:
+    async with serving(away) as base, looking(guard(names, "127.0.0.1")) as fetcher:
         with pytest.raises(UnsafeAddress) as caught:
-            await ask(window, f"http://in.test:{urlsplit(base).port}/")
+            await ask(fetcher, f"http://in.test:{urlsplit(base).port}/")
 
     assert caught.value.url == "http://out.test/"
 
 
 async def test_of_several_addresses_only_those_allowed_are_tried() -> None:
     names = {"both.test": [["10.0.0.1", "127.0.0.1", "169.254.169.254"]]}
-    async with serving(fine) as base, looking(guard(names, "127.0.0.1")) as window:
-        raw = await ask(window, f"http://both.test:{urlsplit(base).port}/")
+    async with serving(fine) as base, looking(guard(names, "127.0.0.1")) as fetcher:
+        raw = await ask(fetcher, f"http://both.test:{urlsplit(base).port}/")
 
     assert raw.body == PAGE
 
 
 async def test_a_host_is_allowed_by_its_name_and_no_other_with_it() -> None:
     names = {"intranet.test": [["127.0.0.1"]], "other.test": [["127.0.0.1"]]}
-    async with serving(fine) as base, looking(guard(names, "Intranet.test.")) as window:
+    async with serving(fine) as base, looking(guard(names, "Intranet.test.")) as fetcher:
         port = urlsplit(base).port
-        raw = await ask(window, f"http://intranet.test:{port}/")
+        raw = await ask(fetcher, f"http://intranet.test:{port}/")
         with pytest.raises(UnsafeAddress):
-            await ask(window, f"http://other.test:{port}/")
+            await ask(fetcher, f"http://other.test:{port}/")
 
     assert raw.body == PAGE
 
 
 async def test_refusals_do_not_clog_the_pool() -> None:
     names = {"in.test": [["127.0.0.1"]], "out.test": [["10.0.0.1"]]}
-    async with serving(fine) as base, looking(guard(names, "127.0.0.0/24")) as window:
+    async with serving(fine) as base, looking(guard(names, "127.0.0.0/24")) as fetcher:
         for _ in range(20):
             with pytest.raises(UnsafeAddress):
-                await ask(window, "http://out.test/")
-        raw = await ask(window, f"http://in.test:{urlsplit(base).port}/")
+                await ask(fetcher, "http://out.test/")
+        raw = await ask(fetcher, f"http://in.test:{urlsplit(base).port}/")
 
     assert raw.body == PAGE
 

@@ -1,4 +1,4 @@
-"""The window against httpbin, a server nobody here wrote. scripts/httpbin makes what it needs."""
+"""The fetcher against httpbin, a server nobody here wrote. scripts/httpbin makes what it needs."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ def base() -> Iterator[str]:
 
 
 @pytest.fixture
-async def window() -> AsyncIterator[Fetcher]:
+async def fetcher() -> AsyncIterator[Fetcher]:
     async def no_nap(_: float) -> None:
         await asyncio.sleep(0)
 
@@ -67,24 +67,24 @@ async def window() -> AsyncIterator[Fetcher]:
 
 
 async def ask(
-    window: Fetcher, url: str, tally: RequestCounts | None = None, **details: Any
+    fetcher: Fetcher, url: str, tally: RequestCounts | None = None, **details: Any
 ) -> RawPage:
-    return await window.fetch(
+    return await fetcher.fetch(
         SourceRequest(url, **details), partition=None, page=1, tally=tally or RequestCounts()
     )
 
 
-@pytest.mark.parametrize(("path", "told"), [("gzip", "gzipped"), ("deflate", "deflated")])
+@pytest.mark.parametrize(("path", "field"), [("gzip", "gzipped"), ("deflate", "deflated")])
 async def test_both_encodings_we_ask_for_are_read(
-    window: Fetcher, base: str, path: str, told: str
+    fetcher: Fetcher, base: str, path: str, field: str
 ) -> None:
-    raw = await ask(window, f"{base}/{path}")
+    raw = await ask(fetcher, f"{base}/{path}")
 
-    assert json.loads(raw.body)[told] is True
+    assert json.loads(raw.body)[field] is True
 
 
-async def test_it_hears_who_we_are_and_no_more_than_we_say(window: Fetcher, base: str) -> None:
-    raw = await ask(window, f"{base}/headers")
+async def test_it_hears_who_we_are_and_no_more_than_we_say(fetcher: Fetcher, base: str) -> None:
+    raw = await ask(fetcher, f"{base}/headers")
 
     result = json.loads(raw.body)["headers"]
     assert result["User-Agent"] == "rollcall-test"
@@ -93,17 +93,17 @@ async def test_it_hears_who_we_are_and_no_more_than_we_say(window: Fetcher, base
 
 
 @pytest.mark.parametrize("way", ["redirect/4", "relative-redirect/4", "absolute-redirect/4"])
-async def test_redirects_of_each_kind_are_followed(window: Fetcher, base: str, way: str) -> None:
+async def test_redirects_of_each_kind_are_followed(fetcher: Fetcher, base: str, way: str) -> None:
     tally = RequestCounts()
 
-    raw = await ask(window, f"{base}/{way}", tally)
+    raw = await ask(fetcher, f"{base}/{way}", tally)
 
     assert raw.url == f"{base}/get"
     assert tally.requests == 5
 
 
-async def test_a_cookie_set_on_the_way_is_not_sent_back(window: Fetcher, base: str) -> None:
-    raw = await ask(window, f"{base}/cookies/set?a=1")
+async def test_a_cookie_set_on_the_way_is_not_sent_back(fetcher: Fetcher, base: str) -> None:
+    raw = await ask(fetcher, f"{base}/cookies/set?a=1")
 
     assert json.loads(raw.body) == {"cookies": {}}
 
@@ -130,29 +130,29 @@ REFUSED: dict[str, tuple[str, type[Failure], int]] = {
 
 @pytest.mark.parametrize(("path", "kind", "attempts"), REFUSED.values(), ids=REFUSED.keys())
 async def test_what_is_no_answer_is_called_by_its_name(
-    window: Fetcher, base: str, path: str, kind: type[Failure], attempts: int
+    fetcher: Fetcher, base: str, path: str, kind: type[Failure], attempts: int
 ) -> None:
     with pytest.raises(Failure) as caught:
-        await ask(window, f"{base}/{path}")
+        await ask(fetcher, f"{base}/{path}")
 
     assert type(caught.value) is kind
     assert caught.value.attempts == attempts
 
 
-async def test_a_stream_is_read_to_its_end(window: Fetcher, base: str) -> None:
-    raw = await ask(window, f"{base}/stream/30")
+async def test_a_stream_is_read_to_its_end(fetcher: Fetcher, base: str) -> None:
+    raw = await ask(fetcher, f"{base}/stream/30")
 
     assert [json.loads(line)["id"] for line in raw.body.splitlines()] == list(range(30))
 
 
-async def test_a_drip_within_the_deadline_is_read(window: Fetcher, base: str) -> None:
-    raw = await ask(window, f"{base}/drip?duration=0.2&numbytes=4&delay=0")
+async def test_a_drip_within_the_deadline_is_read(fetcher: Fetcher, base: str) -> None:
+    raw = await ask(fetcher, f"{base}/drip?duration=0.2&numbytes=4&delay=0")
 
     assert raw.body == b"****"
 
 
-async def test_a_validator_it_gave_comes_back_as_not_modified(window: Fetcher, base: str) -> None:
-    first = await ask(window, f"{base}/etag/one")
-    again = await ask(window, f"{base}/etag/one", headers={"if-none-match": first.headers["etag"]})
+async def test_a_validator_it_gave_comes_back_as_not_modified(fetcher: Fetcher, base: str) -> None:
+    first = await ask(fetcher, f"{base}/etag/one")
+    again = await ask(fetcher, f"{base}/etag/one", headers={"if-none-match": first.headers["etag"]})
 
     assert (first.status, again.status, again.body) == (200, 304, b"")

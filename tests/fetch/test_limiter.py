@@ -102,7 +102,7 @@ async def waited(
     return passed.wait
 
 
-async def told(limiter: Limiter, failure: Failure | None, times: int = 1) -> None:
+async def record(limiter: Limiter, failure: Failure | None, times: int = 1) -> None:
     for _ in range(times):
         await limiter.record(Permit(HOST, Admission.GO), failure)
 
@@ -131,11 +131,11 @@ async def test_a_throttled_host_is_asked_half_as_often_and_comes_back_by_clean_a
         return await waited(limiter, patience=1e6) - first + (time.monotonic() - began) / 2
 
     before = await interval()
-    await told(limiter, slow_down, 2)  # the second was under way together with the first
+    await record(limiter, slow_down, 2)  # the second was under way together with the first
     slowed = await interval()
-    await told(limiter, None, 20)
+    await record(limiter, None, 20)
     eased = await interval()
-    await told(limiter, None, 20 * 20)
+    await record(limiter, None, 20 * 20)
     healed = await interval()
 
     assert [before, slowed, eased, healed] == pytest.approx([0.1, 0.2, 0.19, 0.1], abs=0.008)
@@ -154,7 +154,7 @@ async def test_a_host_that_refused_for_long_is_soon_asked_as_often_as_before(
 
     await interval()
     for _ in range(8):
-        await told(limiter, RateLimited("unavailable", status=503))
+        await record(limiter, RateLimited("unavailable", status=503))
         clock.now += 2
     slowest = await interval()
     later: list[float] = []
@@ -169,7 +169,7 @@ async def test_a_host_that_refused_for_long_is_soon_asked_as_often_as_before(
 async def test_a_cool_down_is_seen_by_every_worker(redis: Redis) -> None:
     one, other = RedisLimiter(redis), RedisLimiter(redis)
 
-    await told(one, RateLimited("slow down", status=429, retry_in=60.0))
+    await record(one, RateLimited("slow down", status=429, retry_in=60.0))
 
     assert await waited(other) == pytest.approx(60, abs=1)
     assert await waited(other, host="b.test:443") == 0

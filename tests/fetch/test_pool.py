@@ -1,4 +1,4 @@
-"""Why the window does not stand on httpx's own pool. When this fails, it could."""
+"""Why the fetcher does not stand on httpx's own pool. When this fails, it could."""
 
 import asyncio
 

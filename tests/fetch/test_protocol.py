@@ -11,8 +11,8 @@ import pytest
 from app.core.errors import Blocked, HttpStatus, Network, Schema
 from app.core.messages import RawPage, SourceRequest
 from app.fetch.client import RequestCounts, open_client
+from tests.fetch.fetchers import fetcher_on, honest
 from tests.fetch.hostile import PAGE, Handler, Visit, serving, zipped
-from tests.fetch.test_window import honest, window
 
 HTML = "text/html, */*;q=0.5"
 
@@ -29,7 +29,9 @@ async def fetched(
     """The page that a server gives."""
     async with serving(handler) as base:
         request = replace(SourceRequest(f"{base}{path}"), **options)
-        return await window(client).fetch(request, partition=None, page=1, tally=RequestCounts())
+        return await fetcher_on(client).fetch(
+            request, partition=None, page=1, tally=RequestCounts()
+        )
 
 
 @pytest.mark.parametrize(

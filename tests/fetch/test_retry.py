@@ -14,7 +14,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("header", "seconds"),
     [
         ("0", 0.0),
         ("17", 17.0),
@@ -47,14 +47,14 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_seconds_or_a_date_and_never_nonsense(
-    told: str | None, seconds: float | None
+    header: str | None, seconds: float | None
 ) -> None:
-    assert retry_after(told, NOW) == seconds
+    assert retry_after(header, NOW) == seconds
 
 
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d+ [\d:]+ [-+]?\w+"))
-def test_whatever_retry_after_says_the_wait_is_none_or_bounded(told: str) -> None:
-    wait = retry_after(told, NOW)
+def test_whatever_retry_after_says_the_wait_is_none_or_bounded(header: str) -> None:
+    wait = retry_after(header, NOW)
 
     assert wait is None or 0 <= wait <= MAX_RETRY_AFTER
 

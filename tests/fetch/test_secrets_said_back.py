@@ -54,7 +54,7 @@ def said_back(status: int, **headers: str) -> httpx.Response:
     )
 
 
-def fetcher(login: Login | KeyCredential, page: Callable[[], httpx.Response]) -> AnyFetcher:
+def fetcher_with(login: Login | KeyCredential, page: Callable[[], httpx.Response]) -> AnyFetcher:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/token":
             token = json.dumps({"access_token": TOKEN}).encode()
@@ -74,10 +74,10 @@ def assert_hidden(shown: object) -> None:
 
 @pytest.mark.parametrize("login", LOGINS.values(), ids=LOGINS)
 async def test_no_page_has_a_secret(login: Login | KeyCredential) -> None:
-    window = fetcher(login, lambda: said_back(200))
+    fetcher = fetcher_with(login, lambda: said_back(200))
 
     with capture_logs() as logs:
-        raw = await window.fetch(
+        raw = await fetcher.fetch(
             SourceRequest("https://api.test/page"),
             partition=None,
             page=1,
@@ -96,10 +96,10 @@ async def test_no_page_has_a_secret(login: Login | KeyCredential) -> None:
 async def test_no_failure_has_a_secret(login: Login | KeyCredential, status: int) -> None:
     sent = TOKEN if _name(login) == "oauth2" else SECRET
     location = f"ftp://{quote(sent, safe='')}.test/{sent}?q={quote(sent)}"
-    window = fetcher(login, lambda: said_back(status, location=location))
+    fetcher = fetcher_with(login, lambda: said_back(status, location=location))
 
     with capture_logs() as logs, pytest.raises(Failure) as caught:
-        await window.fetch(
+        await fetcher.fetch(
             SourceRequest("https://api.test/page"),
             partition=None,
             page=1,
@@ -121,10 +121,10 @@ async def test_no_failure_of_a_token_endpoint_has_a_secret(status: int) -> None:
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
     options = FetcherOptions(LIMITS, LOGINS["oauth2"], attempts=1)
-    window = Fetchers(client, SoloLimiter(), _now).create("site", options)
+    fetcher = Fetchers(client, SoloLimiter(), _now).create("site", options)
 
     with capture_logs() as logs, pytest.raises(Failure) as caught:
-        await window.fetch(
+        await fetcher.fetch(
             SourceRequest("https://api.test/page"),
             partition=None,
             page=1,

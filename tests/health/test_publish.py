@@ -28,7 +28,7 @@ from tests.clock import SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
 
 
-async def told(pool: Pool, redis: ArqRedis) -> JobFacts:
+async def published(pool: Pool, redis: ArqRedis) -> JobFacts:
     await publish.publish_job(pool, redis, KEY)
     return (await read_jobs(redis))[KEY]
 
@@ -50,7 +50,7 @@ async def test_runs_and_their_ends_are_told(
     failed_at = clock() + timedelta(seconds=2)
     await finish(book, RunStatus.TIMED_OUT)
 
-    facts = await told(pool, redis)
+    facts = await published(pool, redis)
 
     assert facts.history == (RunStatus.TIMED_OUT, RunStatus.FAILURE, None, RunStatus.SUCCESS)
     assert (facts.consecutive_failures, facts.failing_since) == (2, failed_at)
@@ -91,9 +91,9 @@ async def test_each_source_of_a_job_is_told_by_itself(
     for _ in range(3):
         await run_of_sources(book, {"one": good, "two": dead}, run=partial, error="network")
 
-    facts = await told(pool, redis)
+    facts = await published(pool, redis)
     await run_of_sources(book, {"one": good, "two": dead}, run=partial, error="local_network")
-    ours = await told(pool, redis)
+    ours = await published(pool, redis)
 
     one, two = facts.sources
     assert (one.source, one.failures, one.last_new) == ("one", 0, facts.last_run)
@@ -115,14 +115,14 @@ async def test_a_source_that_is_dead_for_long_is_so_since_the_instant_that_was_a
     died_at = clock() + MINUTE + timedelta(seconds=2)
     for _ in range(3):
         await run_of_sources(book, {"one": good, "two": dead}, run=partial)
-    found = judge(await told(pool, redis), clock())
+    found = judge(await published(pool, redis), clock())
     flip = HealthFlip(KEY, found.status, found.reason_text, True, died_at, "")
     async with pool.acquire() as connection:
         await record_flips(connection, [flip], clock())
     for _ in range(HISTORY_RUNS):
         await run_of_sources(book, {"one": good, "two": dead}, run=partial)
 
-    lasting = judge(await told(pool, redis), clock())
+    lasting = judge(await published(pool, redis), clock())
 
     assert (found.since, lasting.since) == (died_at, died_at)
 
@@ -139,7 +139,7 @@ async def test_a_source_at_work_when_its_run_timed_out_has_failed(
             run=RunStatus.TIMED_OUT,
         )
 
-    _, two = (await told(pool, redis)).sources
+    _, two = (await published(pool, redis)).sources
 
     assert two.history == (RunStatus.TIMED_OUT,) * 3
 
@@ -150,12 +150,12 @@ async def test_ticks_that_overlap_are_a_streak_and_a_broken_expectation_is_read(
     book = Book(pool, clock)
     await book.open(every(1))
     await finish(book, RunStatus.SUCCESS, breach="drift")
-    drifted = await told(pool, redis)
+    drifted = await published(pool, redis)
     await book.ring(after=MINUTE)
     for _ in range(3):
         await book.ring(after=MINUTE)
 
-    facts = await told(pool, redis)
+    facts = await published(pool, redis)
 
     assert judge(drifted, clock() - 4 * MINUTE).reason is HealthReason.DRIFT
     assert (facts.skip_streak, facts.skip_reason) == (3, TickReason.OVERLAP)
@@ -173,7 +173,7 @@ async def test_a_job_that_was_resumed_is_not_overdue_for_the_time_it_was_paused(
     clock.pass_by(hours=5)
     await book.resume()
 
-    facts = await told(pool, redis)
+    facts = await published(pool, redis)
 
     assert facts.rested_until == clock()
     assert judge(facts, clock()).reason is None
@@ -295,11 +295,11 @@ async def test_the_next_run_is_the_first_tick_that_is_not_excluded(
     book = Book(pool, clock)
     await book.open(every(10, exclude=Exclusions.parse(["12:00-13:30"])))
 
-    assert (await told(pool, redis)).next_run == clock() + timedelta(minutes=90)
+    assert (await published(pool, redis)).next_run == clock() + timedelta(minutes=90)
     assert (await book.row())["next_tick_at"] == clock() + timedelta(minutes=10)
 
     await book.edit(every(10, exclude=Exclusions.parse([], end="2026-09-05T12:05Z")))
-    assert (await told(pool, redis)).next_run is None
+    assert (await published(pool, redis)).next_run is None
 
 
 async def test_a_job_is_overdue_by_the_zone_data_of_its_schedule(
@@ -311,7 +311,7 @@ async def test_a_job_is_overdue_by_the_zone_data_of_its_schedule(
     await Book(pool, clock).open(DeclaredSchedule(KEY, "job", schedule, Policies()))
     await pool.execute("UPDATE schedules SET created_at = $1", clock())
 
-    facts = await told(pool, redis)
+    facts = await published(pool, redis)
 
     nine = clock().replace(hour=17)
     assert facts.next_run == nine

@@ -21,6 +21,21 @@ from tests.clock import NOON, SettableClock
 KEY = "scrape"
 MINUTE = timedelta(minutes=1)
 
+# Statements after which the stored schedule cannot be read.
+BREAKAGES = (
+    """UPDATE schedules SET spec = '{"cron": "0 9 * * *", "timezone": "Mars/Phobos"}'""",
+    """UPDATE schedules SET spec = '{"cron": "61 * * * *"}'""",
+    """UPDATE schedules SET spec = '[1]'""",
+    """UPDATE schedules SET policies = '{"overlap": "maybe"}'""",
+    """UPDATE schedules SET policies = '[1]'""",
+    """UPDATE schedules SET policies = '{"exclude": {"timezone": "Mars/X", "rules": ["sun"]}}'""",
+    """UPDATE schedules SET policies = '{"exclude": {"rules": ["someday"]}}'""",
+)
+VERSION_TOO = """
+UPDATE schedule_versions v SET spec = s.spec, policies = s.policies
+FROM schedules s WHERE s.id = v.schedule_id AND v.version = s.version
+"""
+
 
 def every(minutes: float, *, enabled: bool = True, **policies: Any) -> DeclaredSchedule:
     """A schedule of so many minutes, counted from noon."""

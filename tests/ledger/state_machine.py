@@ -166,7 +166,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.latest = START
         self.wordings: dict[str, DeclaredSchedule] = {}
         self.redis: dict[tuple[UUID, int], None] = {}
-        self.told: set[tuple[UUID, int]] = set()
+        self.queued_attempts: set[tuple[UUID, int]] = set()
         self.held: list[ClaimedRun] = []
         self.beat_id: int | None = None
         self.frontiers: dict[str, datetime] = {}
@@ -499,8 +499,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def _hear(self, queued: list[QueuedRun]) -> None:
         for run in queued:
             job = (run.run_id, run.attempt)
-            assert job not in self.told, "the same attempt was queued twice"
-            self.told.add(job)
+            assert job not in self.queued_attempts, "the same attempt was queued twice"
+            self.queued_attempts.add(job)
             self.redis[job] = None
 
     def _reword(self, key: str, wording: Any, *, enabled: bool | None = None) -> None:

@@ -13,21 +13,7 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from tests.clock import NOON
-from tests.ledger.harness import KEY, MINUTE, Book, every
-
-BREAKAGES = (
-    """UPDATE schedules SET spec = '{"cron": "0 9 * * *", "timezone": "Mars/Phobos"}'""",
-    """UPDATE schedules SET spec = '{"cron": "61 * * * *"}'""",
-    """UPDATE schedules SET spec = '[1]'""",
-    """UPDATE schedules SET policies = '{"overlap": "maybe"}'""",
-    """UPDATE schedules SET policies = '[1]'""",
-    """UPDATE schedules SET policies = '{"exclude": {"timezone": "Mars/X", "rules": ["sun"]}}'""",
-    """UPDATE schedules SET policies = '{"exclude": {"rules": ["someday"]}}'""",
-)
-VERSION_TOO = """
-UPDATE schedule_versions v SET spec = s.spec, policies = s.policies
-FROM schedules s WHERE s.id = v.schedule_id AND v.version = s.version
-"""
+from tests.ledger.harness import BREAKAGES, KEY, MINUTE, VERSION_TOO, Book, every
 
 
 async def break_it(pool: Pool, statement: str = BREAKAGES[0]) -> None:

@@ -204,7 +204,7 @@ def test_a_password_of_a_url_is_hidden_in_every_encoding() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "text",
     [
         "wares.toml: line 1: auth.token: SHOP_KEY is not set",
         "secret:SHOP_TOKEN is not set; set it under /collection/secrets",
@@ -213,8 +213,8 @@ def test_a_password_of_a_url_is_hidden_in_every_encoding() -> None:
         "auth.password: secret:X is in an organisation's store (write env:NAME)",
     ],
 )
-def test_the_name_of_a_secret_that_is_not_set_is_told(told: str) -> None:
-    assert redact.text(told) == told
+def test_the_name_of_a_secret_that_is_not_set_is_told(text: str) -> None:
+    assert redact.text(text) == text
 
 
 @pytest.mark.usefixtures("lines")

@@ -21,7 +21,7 @@ from app.store.db import Pool
 from app.store.orgs import leaving as store
 from app.store.orgs import orgs
 from app.store.runs.run_rows import QueuedRun
-from tests.orgs.test_tenancy import NOW, TABLES, furnish, furnish_rows
+from tests.orgs.furnishing import NOW, TABLES, furnish, furnish_rows
 
 
 async def furnished(pool: Pool, redis: ArqRedis, name: str) -> UUID:

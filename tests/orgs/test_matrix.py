@@ -23,6 +23,7 @@ from app.web.page_and_api_routes import page_and_api_routes
 from tests.api.clients import ODDS, wares
 from tests.configs import config_for
 from tests.dashboard.server import csrf_of
+from tests.orgs.furnishing import rows_by_owner
 from tests.web.harness import visit
 
 OPERATOR = None
@@ -355,21 +356,6 @@ def audience(route: str) -> str:
         return OPERATORS
     assert route in ROUTES, f"{route}: say in ROUTES who may use it"
     return ROUTES[route]
-
-
-async def rows_by_owner(pool: Pool) -> dict[tuple[UUID | None, str], str]:
-    """A digest of each owner's rows in each table that has owners, in one statement."""
-    tables = await pool.fetch(
-        "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
-        " WHERE a.attname = 'org_id' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-        " AND c.relname <> 'api_tokens'"
-    )
-    digests = " UNION ALL ".join(
-        f"SELECT org_id, '{table}', md5(string_agg(t::text, ' ' ORDER BY t::text))"  # noqa: S608 - names of our own
-        f" FROM {table} t GROUP BY 1"
-        for (table,) in tables
-    )
-    return {(row[0], row[1]): row[2] for row in await pool.fetch(digests)}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.clock import NOON
 from tests.configs import config_for
 from tests.dashboard import server as sites
 from tests.horizon import settled
-from tests.orgs.test_matrix import rows_by_owner
+from tests.orgs.furnishing import rows_by_owner
 
 __all__ = ["api", "org", "other"]
 MARK = "only-of-acme"

@@ -15,7 +15,7 @@ from tests.clock import NOON
 from tests.ledger.harness import KEY, MINUTE, Book, every
 
 
-async def told(book: Book, minutes: float | None = None) -> str:
+async def explained(book: Book, minutes: float | None = None) -> str:
     at = None if minutes is None else NOON + timedelta(minutes=minutes)
     return "\n".join(await explain.explain(book.pool, KEY, at))
 
@@ -29,7 +29,7 @@ async def test_of_a_tick_that_ran_it_tells_the_run_its_attempts_and_its_end(book
     )
     await run_rows.finish(book.pool, claimed, ending)
 
-    said = await told(book, 1)
+    said = await explained(book, 1)
 
     assert "scrape is due every minute (version 1)." in said
     assert "The tick of 2026-09-05 12:01:00.000 UTC was decided at" in said
@@ -46,7 +46,7 @@ async def test_of_a_skipped_tick_it_names_the_run_that_stood_in_its_way(book: Bo
     await book.claim(run)
     await book.ring(after=MINUTE)
 
-    said = await told(book, 2)
+    said = await explained(book, 2)
 
     assert ": skipped (overlap)." in said
     assert f"Run {run.run_id} was still open and blocked it." in said
@@ -57,7 +57,7 @@ async def test_of_a_missed_tick_it_gives_the_reason(book: Book) -> None:
     await book.open(every(5))
     await book.ring(after=timedelta(minutes=8))
 
-    assert ": missed (scheduler_down)." in await told(book, 5)
+    assert ": missed (scheduler_down)." in await explained(book, 5)
 
 
 async def test_of_a_tick_that_no_worker_could_record_it_says_that_one_lived_on(book: Book) -> None:
@@ -93,7 +93,7 @@ async def test_of_a_pause_it_says_who_and_why_and_how_many_ticks(book: Book) -> 
     await book.pause(by="ada", note="the site moves house")
     await book.ring_each(60)
 
-    said = await told(book, 30)
+    said = await explained(book, 30)
 
     assert "It is paused since 2026-09-05 12:00:00.000 UTC by ada: the site moves house" in said
     assert (
@@ -113,10 +113,10 @@ async def test_of_a_pause_that_is_over_it_says_who_and_why(book: Book) -> None:
 
     assert (
         "It was paused since 2026-09-05 12:00:00.000 UTC by ada: the site moves house"
-        in await told(book, 1)
+        in await explained(book, 1)
     )
-    assert "ada" not in await told(book, 2)
-    assert "ada" not in await told(book, 3)
+    assert "ada" not in await explained(book, 2)
+    assert "ada" not in await explained(book, 3)
 
 
 async def test_of_a_tick_before_an_edit_it_tells_the_version_that_named_it(book: Book) -> None:
@@ -126,16 +126,16 @@ async def test_of_a_tick_before_an_edit_it_tells_the_version_that_named_it(book:
     await book.edit(every(7))
     await book.ring(after=8 * MINUTE)
 
-    said = await told(book, 5)
+    said = await explained(book, 5)
 
     assert "scrape is due every 7 minutes (version 2)." in said
     assert (
         "It is a tick of version 1, due every 5 minutes, in force from 2026-09-05 12:00:00.000 UTC"
         " until 2026-09-05 12:06:00.000 UTC, when it was replaced (edited)." in said
     )
-    assert "skipped (superseded)" in await told(book, 10)
-    assert "version 1, due every 5 minutes" in await told(book, 10)
-    assert "version 1" not in await told(book, 14)
+    assert "skipped (superseded)" in await explained(book, 10)
+    assert "version 1, due every 5 minutes" in await explained(book, 10)
+    assert "version 1" not in await explained(book, 14)
 
 
 async def test_an_instant_is_no_tick_by_the_version_that_was_in_force_then(book: Book) -> None:
@@ -145,11 +145,11 @@ async def test_an_instant_is_no_tick_by_the_version_that_was_in_force_then(book:
     await book.ring(after=10 * MINUTE)
 
     with pytest.raises(UnknownTick, match=r"was due then every 5 minutes \(version 1\)"):
-        await told(book, 7)
+        await explained(book, 7)
     with pytest.raises(UnknownTick, match=r"is due every 7 minutes \(version 2\)"):
-        await told(book, 16)
+        await explained(book, 16)
     with pytest.raises(UnknownTick, match="which was created later"):
-        await told(book, -5)
+        await explained(book, -5)
 
 
 async def test_an_instant_between_two_ticks_of_a_gap_is_no_tick(book: Book) -> None:
@@ -158,7 +158,7 @@ async def test_an_instant_between_two_ticks_of_a_gap_is_no_tick(book: Book) -> N
     await book.ring_each(60)
 
     with pytest.raises(UnknownTick, match="is due every minute"):
-        await told(book, 30.5)
+        await explained(book, 30.5)
 
 
 async def test_a_retired_schedule_has_no_tick_to_come(book: Book) -> None:
@@ -168,7 +168,7 @@ async def test_a_retired_schedule_has_no_tick_to_come(book: Book) -> None:
         await edit.retire_in(connection, KEY, book.clock())
 
     with pytest.raises(UnknownTick, match="which was retired at 2026-09-05"):
-        await told(book, 7)
+        await explained(book, 7)
 
 
 async def test_an_instant_between_the_ticks_of_a_gap_is_none_of_the_schedule_as_it_was_then(
@@ -180,22 +180,22 @@ async def test_an_instant_between_the_ticks_of_a_gap_is_none_of_the_schedule_as_
     await book.edit(every(5))
 
     with pytest.raises(UnknownTick, match=r"was due then every 2 minutes \(version 1\)"):
-        await told(book, 35)
-    assert ": skipped (paused)." in await told(book, 36)
+        await explained(book, 35)
+    assert ": skipped (paused)." in await explained(book, 36)
 
 
 async def test_without_an_instant_it_tells_of_the_newest_tick(book: Book) -> None:
     await book.open(every(1))
-    assert "No tick has been decided yet." in await told(book)
+    assert "No tick has been decided yet." in await explained(book)
     await book.ring_each(2)
 
-    assert "The tick of 2026-09-05 12:02:00.000 UTC" in await told(book)
+    assert "The tick of 2026-09-05 12:02:00.000 UTC" in await explained(book)
 
 
 async def test_a_tick_to_come_has_not_been_decided(book: Book) -> None:
     await book.open(every(1))
 
-    assert (await told(book, 7)).endswith("12:07:00.000 UTC has not been decided yet.")
+    assert (await explained(book, 7)).endswith("12:07:00.000 UTC has not been decided yet.")
 
 
 @pytest.mark.parametrize("minutes", [0.5, 7.5, 7.00001])
@@ -206,14 +206,14 @@ async def test_an_instant_never_named_is_none_of_the_schedule_be_it_past_or_to_c
     await book.ring_each(2)
 
     with pytest.raises(UnknownTick, match=r"is not a tick of \S+, which is due every minute"):
-        await told(book, minutes)
+        await explained(book, minutes)
 
 
 async def test_of_a_schedule_switched_off_it_says_so(book: Book) -> None:
     await book.open(every(1, enabled=False))
     await book.ring(after=MINUTE)
 
-    said = await told(book)
+    said = await explained(book)
 
     assert "It is disabled." in said
     assert ": skipped (disabled)." in said
@@ -224,7 +224,7 @@ async def test_of_a_pruned_run_it_says_that_it_was_pruned(book: Book) -> None:
     (run,) = await book.ring(after=MINUTE)
     await book.pool.execute("DELETE FROM runs")
 
-    assert f"It created run {run.run_id}, which has been pruned since." in await told(book)
+    assert f"It created run {run.run_id}, which has been pruned since." in await explained(book)
 
 
 async def test_for_a_schedule_that_is_not_there_it_lists_those_that_are(book: Book) -> None:
@@ -239,8 +239,8 @@ async def test_of_an_excluded_tick_it_gives_the_reason_and_verify_counts_it(book
     await book.ring(after=timedelta(minutes=5))
     await book.ring(after=timedelta(minutes=5))
 
-    assert ": skipped (excluded)." in await told(book, 5)
-    assert ": ran." in await told(book, 10)
+    assert ": skipped (excluded)." in await explained(book, 5)
+    assert ": ran." in await explained(book, 10)
     (account,) = await proof.verify(book.pool, book.clock())
     assert (dict(account.skipped), account.ran) == ({"excluded": 1}, 1)
 
@@ -254,8 +254,8 @@ async def test_of_an_excluded_tick_it_names_the_first_rule_or_bound_that_exclude
     for _ in range(7):
         await book.ring(after=MINUTE)
 
-    assert "It is excluded by 12:00-12:06 (UTC)." in await told(book, 4)
-    assert "It is excluded by 2026-09-05 (UTC)." in await told(book, 7)
+    assert "It is excluded by 12:00-12:06 (UTC)." in await explained(book, 4)
+    assert "It is excluded by 2026-09-05 (UTC)." in await explained(book, 7)
 
 
 async def test_of_a_disabled_collections_tick_it_says_who_disabled_it(book: Book) -> None:
@@ -269,7 +269,7 @@ async def test_of_a_disabled_collections_tick_it_says_who_disabled_it(book: Book
     await book.pool.execute("UPDATE schedules SET enabled = false")
     await book.ring(after=MINUTE)
 
-    said = await told(book)
+    said = await explained(book)
 
     assert "It was disabled at 2026-09-05 12:00:00.000 UTC by Acme/console." in said
 
@@ -280,7 +280,7 @@ async def test_of_a_retired_schedule_it_says_when_and_not_that_it_is_disabled(bo
     async with book.pool.acquire() as connection, connection.transaction():
         await edit.retire_in(connection, KEY, book.clock())
 
-    said = await told(book, 1)
+    said = await explained(book, 1)
 
     assert "It was retired at 2026-09-05 12:02:00.000 UTC." in said
     assert "It is disabled." not in said
@@ -290,7 +290,7 @@ async def test_it_says_up_to_when_every_tick_is_decided(book: Book) -> None:
     await book.open(every(1))
     await book.ring_each(2)
 
-    assert "Every tick up to 2026-09-05 12:02:00.000 UTC is decided." in await told(book)
+    assert "Every tick up to 2026-09-05 12:02:00.000 UTC is decided." in await explained(book)
 
 
 async def test_of_a_pause_with_an_end_it_says_when_it_ends(book: Book) -> None:
@@ -300,7 +300,7 @@ async def test_of_a_pause_with_an_end_it_says_when_it_ends(book: Book) -> None:
 
     assert (
         "It is paused since 2026-09-05 12:00:00.000 UTC until 2026-09-05 13:00:00.000 UTC by ada:"
-        " moves" in await told(book)
+        " moves" in await explained(book)
     )
 
 
@@ -310,7 +310,7 @@ async def test_of_an_unreadable_schedule_it_says_what_is_wrong_and_that_ticks_ar
     await book.open(every(1))
     await book.pool.execute('UPDATE schedules SET spec = \'{"cron": "61 * * * *"}\'')
 
-    said = await told(book, 7)
+    said = await explained(book, 7)
 
     assert said.startswith("scrape cannot be read; its ticks are held until it is edited: ")
     assert "is due" not in said
@@ -325,10 +325,10 @@ async def test_up_to_the_pruned_instant_only_counts_are_left(book: Book) -> None
     await book.pool.execute("UPDATE schedule_versions SET pruned_through = $1", through)
     pruned = "Ticks up to 2026-09-05 12:02:00.000 UTC were pruned; only their counts are kept"
 
-    assert pruned in await told(book)
-    assert pruned in await told(book, 2)
+    assert pruned in await explained(book)
+    assert pruned in await explained(book, 2)
     with pytest.raises(UnknownTick):
-        await told(book, 2.5)
+        await explained(book, 2.5)
 
 
 async def test_of_an_event_without_a_worker_it_names_none(book: Book) -> None:
@@ -338,7 +338,7 @@ async def test_of_an_event_without_a_worker_it_names_none(book: Book) -> None:
     await run_rows.requeue(book.pool, [run], queued)
     await book.pool.execute("UPDATE runs SET created_at = $1", queued)
 
-    said = await told(book, 1)
+    said = await explained(book, 1)
 
     assert f"It created run {run.run_id}, queued at 2026-09-05 12:01:03.000 UTC." in said
     assert "Attempt 2 requeued at 2026-09-05 12:01:03.000 UTC: not found in Redis.\n" in said

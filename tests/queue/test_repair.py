@@ -15,7 +15,7 @@ from app.health import keys
 from app.queue import org_queue, repair
 from app.queue.jobs import enqueue
 from app.queue.repair import RedisRepair, family_of
-from tests.dispatch.test_line import add
+from tests.dispatch.orgs import add
 from tests.queue.harness import Queue, queue_of, working
 from tests.redis_process import RedisProcess
 from tests.wait import until

@@ -82,9 +82,9 @@ def test_a_recipe_with_some_of_it_changed_is_a_recipe_or_has_faults(name: str, d
 
 @given(st.dictionaries(st.sampled_from(KEYS), values, max_size=8))
 @CALM
-def test_any_values_are_a_recipe_or_have_faults(told: dict[str, Any]) -> None:
+def test_any_values_are_a_recipe_or_have_faults(values: dict[str, Any]) -> None:
     try:
-        load_values(told)
+        load_values(values)
     except BadRecipe as bad:
         _none_of(bad.faults)
 

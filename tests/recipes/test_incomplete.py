@@ -13,8 +13,8 @@ from app.context import WorkerContext
 from app.core.messages import SourceRequest
 from tests import worker_harness
 from tests.fetch.hostile import Visit
+from tests.recipes.served_pages import ERROR, KINDS, PAGES, MovingList, json_page, without
 from tests.recipes.shop import Shop, ask, items, open_shop, write
-from tests.recipes.test_ends import ERROR, KINDS, PAGES, MovingList, json_page, without
 from tests.wait import until
 from workers import source
 from workers.execute import execute

@@ -20,7 +20,7 @@ from tests.recipes.conftest import folder, kitchen, shop
 from tests.recipes.shop import Shop, ask, items, write
 from tests.recipes.test_incomplete import RATES, rates
 from tests.recipes.test_running import WARES
-from tests.replay.test_replay import DAY
+from tests.replay.scraped import DAY
 from workers import news, odds, replays
 
 __all__ = ["folder", "kitchen", "shop"]

@@ -13,9 +13,8 @@ from app.runs.replay import replay as replayed
 from app.sources.base import Source
 from scripts.standin.testing import Standin
 from tests import worker_harness
+from tests.replay.scraped import DAY, only, scraped, source
 from workers import odds
-
-DAY = timedelta(days=1)
 
 
 class Read:
@@ -37,15 +36,6 @@ class Read:
             yield self._change(record) if isinstance(record, OddsEvent) else record
 
 
-def source(context: WorkerContext) -> Source:
-    return odds.every_source(context.config)[1]
-
-
-def only(context: WorkerContext, read: Source | None = None) -> Any:
-    """The job with one source alone."""
-    return worker_harness.collecting(read or source(context))
-
-
 async def again(
     context: WorkerContext, read: Source, *, write: bool = True, since: timedelta = DAY, **wish: Any
 ) -> ReplayReport:
@@ -58,14 +48,6 @@ async def versions(context: WorkerContext, table: str) -> dict[int, Any]:
     """Which version of each row there is."""
     rows = await context.pool.fetch(f"SELECT id, xmin::text || ctid::text AS v FROM {table}")  # noqa: S608 - our own
     return {row["id"]: row["v"] for row in rows}
-
-
-async def scraped(
-    context: WorkerContext, standin: Standin, rounds: int = 3, read: Any = None
-) -> None:
-    for _ in range(rounds):
-        await worker_harness.perform(context, job=only(context, read))
-        standin.advance()
 
 
 def renamed(*ids: str) -> Callable[[OddsEvent], OddsEvent]:

@@ -1,15 +1,18 @@
 """Runs in a test's words: asked for, claimed, and what was written down of them."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 
+from app.core.enums import RunStatus
 from app.runs.leases import Leases
 from app.store.db import Pool
-from app.store.runs import run_rows
-from app.store.runs.run_rows import ClaimedRun, RunRequest
+from app.store.runs import progress, run_rows
+from app.store.runs.progress import Counts, SourceProgress
+from app.store.runs.run_rows import ClaimedRun, RunEnding, RunRequest
 from tests.clock import SettableClock
 from tests.worker_harness import run_row
 
@@ -77,3 +80,24 @@ class Desk:
             "SELECT event, attempt FROM run_events WHERE execution_id = $1 ORDER BY id", run_id
         )
         return [(row["event"], row["attempt"]) for row in rows]
+
+
+async def ended(
+    desk: Desk, seconds: float, status: RunStatus = RunStatus.SUCCESS, source: str = "bet9ja"
+) -> UUID:
+    """A run of `job` that took so long, with one source."""
+    claimed = await desk.begin()
+    row = SourceProgress(
+        (await progress.begin(desk.pool, claimed, source)).source,
+        status=status,
+        counts=Counts(records=30, prices=90, inserted=2, changed=3),
+        requests=5,
+        bytes=4_000,
+        classes={"2xx": 3, "3xx": 1, "429": 1},
+        duration_seconds=seconds,
+    )
+    async with desk.pool.acquire() as connection, connection.transaction():
+        await progress.write(connection, claimed, row, {})
+    desk.clock.now += timedelta(seconds=seconds)
+    await run_rows.finish(desk.pool, claimed, RunEnding(status, desk.clock()))
+    return claimed.run_id

@@ -10,7 +10,7 @@ from app.core import zone_data
 from app.core.errors import BadSchedule
 from app.scheduling import cron_fields
 from app.scheduling.schedule import Schedule
-from tests.scheduling.test_cron_oracle import expressions
+from tests.scheduling.expressions import expressions
 
 START = datetime(2026, 1, 31, 23, 59)  # noqa: DTZ001 - a wall clock has no zone
 NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)

@@ -24,8 +24,7 @@ from scripts import recount
 from scripts.drill import judge
 from scripts.recount import Count
 from tests.clock import NOON, SettableClock
-from tests.ledger.harness import MINUTE, Book, every
-from tests.ledger.test_unreadable import BREAKAGES, VERSION_TOO
+from tests.ledger.harness import BREAKAGES, MINUTE, VERSION_TOO, Book, every
 
 SCRIPT = Path(recount.__file__)
 

@@ -267,7 +267,7 @@ def test_the_entities_are_the_partitions_and_the_plan_says_how_fast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "limits"),
+    ("answer", "limits"),
     [
         (LIMITS | {"request_rate_remaining": 0}, HostLimits(0.45, 1, 2)),
         (LIMITS | {"request_rate": 1e9, "concurrency_limit": 500}, HostLimits(50, 3, 4)),
@@ -284,11 +284,11 @@ def test_the_entities_are_the_partitions_and_the_plan_says_how_fast() -> None:
     ],
 )
 def test_the_pace_is_the_plans_where_it_says_so_and_what_every_plan_allows_elsewhere(
-    told: object, limits: HostLimits
+    answer: object, limits: HostLimits
 ) -> None:
     site = AskNewsStories(URL, ("a",))
 
-    _, parts = answered(site.partitions(), lambda _: told)
+    _, parts = answered(site.partitions(), lambda _: answer)
 
     assert len(parts) == 1
     assert site.limits == limits

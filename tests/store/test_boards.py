@@ -10,7 +10,7 @@ from app.store.content import listings as boards
 from app.store.content.listings import Listing
 from app.store.db import Pool
 from tests.clock import NOON
-from tests.store.test_odds import RUN, event, rows, write
+from tests.store.odds import RUN, event, rows, write
 
 LATER = NOON + timedelta(minutes=5)
 LATEST = NOON + timedelta(minutes=10)

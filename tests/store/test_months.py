@@ -8,7 +8,7 @@ import pytest
 from app.store.content import partitions
 from app.store.db import Pool
 from tests.clock import NOON
-from tests.store.test_odds import event, rows, write
+from tests.store.odds import event, rows, write
 
 THEN = datetime(2026, 11, 30, 23, 59, tzinfo=UTC)
 

@@ -31,7 +31,7 @@ def articles(page: str, entity: str = "OpenAI") -> list[Article]:
     return [r for r in saved(AskNewsNews(""), page, entity) if isinstance(r, Article)]
 
 
-def told(page: str) -> list[Story]:
+def stories_of(page: str) -> list[Story]:
     return [r for r in saved(AskNewsStories(""), page) if isinstance(r, Story)]
 
 
@@ -114,7 +114,7 @@ async def test_a_page_of_traps_leaves_the_right_rows(pool: Pool) -> None:
 async def test_moods_and_instants_of_unequal_number_are_paired_as_far_as_they_go(
     pool: Pool,
 ) -> None:
-    written = await put(pool, told("traps"), later=False)
+    written = await put(pool, stories_of("traps"), later=False)
 
     found = await pool.fetch(
         "SELECT s.story_uuid, array_agg(p.value ORDER BY p.at) AS moods"
@@ -130,9 +130,9 @@ async def test_moods_and_instants_of_unequal_number_are_paired_as_far_as_they_go
 
 
 async def test_a_storys_page_written_again_changes_nothing(pool: Pool) -> None:
-    await put(pool, told("traps"), later=False)
+    await put(pool, stories_of("traps"), later=False)
 
-    again = await put(pool, told("traps"), later=True)
+    again = await put(pool, stories_of("traps"), later=True)
 
     tables = ("stories", "story_entities", "story_updates", "story_sentiment")
     runs = [{row["run_id"] for row in await rows(pool, table, "run_id")} for table in tables]
@@ -141,7 +141,7 @@ async def test_a_storys_page_written_again_changes_nothing(pool: Pool) -> None:
 
 
 async def test_a_story_that_moved_gets_its_new_points_and_what_was_corrected(pool: Pool) -> None:
-    (story, *_) = told("stories")
+    (story, *_) = stories_of("stories")
     await put(pool, [story], later=False)
     first, last = story.sentiment
     moved = (replace(first, value=0.5), last, SentimentPoint(LATER, -1))

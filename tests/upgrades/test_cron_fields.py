@@ -7,9 +7,7 @@ import asyncpg
 
 from app import migrations
 from app.store.db import OPERATOR_SESSION
-from tests.upgrades.test_data import empty, executed
-
-__all__ = ["empty"]
+from tests.upgrades.databases import executed
 
 ROWS = """
 INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,

@@ -15,6 +15,7 @@ from app.ledger import proof
 from app.store import schema
 from app.store.db import OPERATOR_SESSION, open_pool
 from tests import servers as real
+from tests.upgrades.databases import executed
 
 # Rows as the code of that revision wrote them. Every new migration adds an entry here.
 WRITTEN = {
@@ -205,14 +206,6 @@ TABLES = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def empty(servers: Servers) -> Iterator[str]:
-    """An empty database."""
-    name = f"upgrades_{uuid4().hex}"
-    yield asyncio.run(real.create_database(servers, name))
-    asyncio.run(real.drop_database(servers, name))
-
-
 @pytest.fixture(scope="module")
 def written(servers: Servers) -> Iterator[dict[str, str]]:
     """A database for each revision, as its code left it: the one before, upgraded, and new rows."""
@@ -231,14 +224,6 @@ def written(servers: Servers) -> Iterator[dict[str, str]]:
 def _upgrade(dsn: str, revision: str = "head") -> None:
     with ThreadPoolExecutor(1) as thread:  # a loop may run in this one
         thread.submit(migrations.upgrade, dsn, revision).result()
-
-
-async def executed(dsn: str, statements: str) -> None:
-    connection = await asyncpg.connect(dsn, server_settings=OPERATOR_SESSION)
-    try:
-        await connection.execute(statements)
-    finally:
-        await connection.close()
 
 
 async def counted(dsn: str) -> dict[str, int]:

@@ -8,9 +8,7 @@ import asyncpg
 from app import migrations
 from app.store.db import OPERATOR_SESSION, open_pool
 from app.store.reports import metrics
-from tests.upgrades.test_data import empty, executed
-
-__all__ = ["empty"]
+from tests.upgrades.databases import executed
 
 ROWS = """
 INSERT INTO runs (execution_id, job, trigger, params, status, queued_at, created_at, started_at,

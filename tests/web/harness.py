@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -9,6 +10,8 @@ from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
+from app.core.enums import RunStatus
+from app.health.facts import JobFacts
 from app.web.application import create_app
 from tests.configs import NO_POSTGRES, config_for
 from tests.redis_process import RedisProcess, redis_process
@@ -46,3 +49,18 @@ Visit = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 @pytest.fixture
 def web(redis_server: RedisProcess) -> Visit:
     return lambda: visit(create_app(config_for(NO_POSTGRES, redis_server.url)))
+
+
+JOB = "scrape_all_platforms"
+
+
+def good() -> JobFacts:
+    now = datetime.now(UTC)
+    return JobFacts(
+        job=JOB,
+        last_run=now,
+        last_success=now,
+        last_status=RunStatus.SUCCESS,
+        next_run=now + timedelta(seconds=300),
+        interval_seconds=300,
+    )

@@ -17,8 +17,7 @@ from app.health.keys import (
     write_worker,
 )
 from tests.redis_process import RedisProcess
-from tests.web.harness import Visit
-from tests.web.test_web import JOB, good
+from tests.web.harness import JOB, Visit, good
 
 NOW = datetime.now(UTC)
 SILENT = replace(good(), last_run=NOW - timedelta(hours=1))

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.core.enums import RunStatus
 from app.core.version import VERSION
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import write_jobs, write_worker
@@ -22,22 +21,9 @@ from app.web.ttl_cache import TtlCache
 from tests.configs import NO_POSTGRES, config_for
 from tests.redis_process import RedisProcess
 from tests.wait import until
-from tests.web.harness import Visit, visit
+from tests.web.harness import JOB, Visit, good, visit
 
-JOB = "scrape_all_platforms"
 GONE: dict[str, object] = {"status": "unhealthy", "reason": "redis_unreachable", "jobs": {}}
-
-
-def good() -> JobFacts:
-    now = datetime.now(UTC)
-    return JobFacts(
-        job=JOB,
-        last_run=now,
-        last_success=now,
-        last_status=RunStatus.SUCCESS,
-        next_run=now + timedelta(seconds=300),
-        interval_seconds=300,
-    )
 
 
 async def test_the_process_is_alive_without_asking_anyone(web: Visit) -> None:

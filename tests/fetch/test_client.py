@@ -1,4 +1,4 @@
-"""The window against servers that misbehave, and against its own clock."""
+"""The fetcher against servers that misbehave, and against its own clock."""
 
 import asyncio
 import subprocess
@@ -7,7 +7,6 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -28,20 +27,8 @@ from app.core.errors import (
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.solo_limiter import SoloLimiter
+from tests.fetch.fetchers import FAST, NOW, Naps, fetcher_on, honest
 from tests.fetch.hostile import PAGE, Handler, Visit, bomb, serving, zipped
-
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-FAST = HostLimits(rate=10_000, burst=10_000, concurrency=10)
-
-
-class Naps:
-    """A sleep that does not, and remembers."""
-
-    def __init__(self) -> None:
-        self.taken: list[float] = []
-
-    async def __call__(self, seconds: float) -> None:
-        self.taken.append(seconds)
 
 
 @pytest.fixture
@@ -50,41 +37,20 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-def window(
-    client: httpx.AsyncClient, *, deadline: float = 5.0, naps: Naps | None = None
-) -> Fetcher:
-    return Fetcher(
-        client,
-        SoloLimiter(),
-        source="test",
-        limits=FAST,
-        max_bytes=1_000_000,
-        deadline=deadline,
-        clock=lambda: NOW,
-        sleep=naps or Naps(),
-        rng=lambda: 0.5,
-    )
-
-
-async def ask(pane: Fetcher, request: SourceRequest, tally: RequestCounts | None = None) -> RawPage:
-    return await pane.fetch(request, partition=None, page=1, tally=tally or RequestCounts())
+async def ask(
+    fetcher: Fetcher, request: SourceRequest, tally: RequestCounts | None = None
+) -> RawPage:
+    return await fetcher.fetch(request, partition=None, page=1, tally=tally or RequestCounts())
 
 
 async def visited(client: httpx.AsyncClient, handler: Handler, **request: object) -> RawPage:
     async with serving(handler) as base:
-        return await ask(window(client), SourceRequest(f"{base}/page", **request))  # pyright: ignore[reportArgumentType] - the tests' own keywords
+        return await ask(fetcher_on(client), SourceRequest(f"{base}/page", **request))  # pyright: ignore[reportArgumentType] - the tests' own keywords
 
 
 def canned(raw: bytes) -> Handler:
     async def handler(visit: Visit) -> None:
         await visit.say(raw)
-
-    return handler
-
-
-def honest(status: str = "200 OK", body: bytes = PAGE, **headers: str) -> Handler:
-    async def handler(visit: Visit) -> None:
-        await visit.answer(status, body, **headers)
 
     return handler
 
@@ -167,7 +133,7 @@ async def test_a_page_comes_as_it_is_with_its_facts(client: httpx.AsyncClient) -
     part = Partition("league")
     async with serving(honest(body=zipped(), content_encoding="gzip")) as base:
         request = SourceRequest(f"{base}/page", params=(("api_key", "hush"), ("p", "2")))
-        raw = await window(client).fetch(request, partition=part, page=2, tally=tally)
+        raw = await fetcher_on(client).fetch(request, partition=part, page=2, tally=tally)
 
     assert (raw.body, raw.status, raw.partition, raw.page) == (PAGE, 200, part, 2)
     assert raw.url == f"{base}/page?api_key=***&p=2"
@@ -230,9 +196,9 @@ async def test_a_slow_answer_ends_at_the_deadline(
     client: httpx.AsyncClient, handler: Handler
 ) -> None:
     async with serving(handler) as base:
-        pane = window(client, deadline=0.15)
+        fetcher = fetcher_on(client, deadline=0.15)
         with pytest.raises(Timeout) as caught:
-            await ask(pane, SourceRequest(base))
+            await ask(fetcher, SourceRequest(base))
 
     assert caught.value.attempts == 3
 
@@ -252,7 +218,7 @@ async def test_a_refused_port_is_network(client: httpx.AsyncClient) -> None:
         pass
 
     with pytest.raises(Network):
-        await ask(window(client), SourceRequest(base))
+        await ask(fetcher_on(client), SourceRequest(base))
 
 
 async def test_a_flapping_server_is_asked_until_it_answers(client: httpx.AsyncClient) -> None:
@@ -261,7 +227,7 @@ async def test_a_flapping_server_is_asked_until_it_answers(client: httpx.AsyncCl
 
     tally, naps = RequestCounts(), Naps()
     async with serving(flapping) as base:
-        raw = await ask(window(client, naps=naps), SourceRequest(base), tally)
+        raw = await ask(fetcher_on(client, naps=naps), SourceRequest(base), tally)
 
     assert raw.body == PAGE
     assert (tally.requests, tally.retries) == (3, 2)
@@ -296,19 +262,19 @@ WAITS = [
 ]
 
 
-@pytest.mark.parametrize(("told", "seconds"), WAITS)
+@pytest.mark.parametrize(("header", "seconds"), WAITS)
 async def test_retry_after_is_the_least_we_wait(
-    client: httpx.AsyncClient, told: str, seconds: float | None
+    client: httpx.AsyncClient, header: str, seconds: float | None
 ) -> None:
     async def throttled(visit: Visit) -> None:
         if visit.count == 1:
-            await visit.answer("429 Slow down", retry_after=told)
+            await visit.answer("429 Slow down", retry_after=header)
         else:
             await visit.answer()
 
     naps = Naps()
     async with serving(throttled) as base:
-        raw = await ask(window(client, naps=naps), SourceRequest(base))
+        raw = await ask(fetcher_on(client, naps=naps), SourceRequest(base))
 
     assert raw.body == PAGE
     assert naps.taken[0] == max(seconds or 0.0, 0.5)
@@ -320,11 +286,11 @@ async def test_a_long_wait_is_raised_not_slept_and_closes_the_host(
 ) -> None:
     tally, naps = RequestCounts(), Naps()
     async with serving(honest(status, retry_after="120")) as base:
-        pane = window(client, naps=naps)
+        fetcher = fetcher_on(client, naps=naps)
         with pytest.raises(RateLimited) as first:
-            await ask(pane, SourceRequest(base), tally)
+            await ask(fetcher, SourceRequest(base), tally)
         with pytest.raises(RateLimited) as second:
-            await ask(pane, SourceRequest(f"{base}/other"), tally)
+            await ask(fetcher, SourceRequest(f"{base}/other"), tally)
 
     assert (first.value.retry_in, first.value.status) == (120, int(status[:3]))
     assert second.value.retry_in == pytest.approx(120, abs=3)
@@ -349,7 +315,7 @@ async def test_a_redirect_keeps_our_headers_within_the_origin_only(
 
         async with serving(near) as base:
             request = SourceRequest(f"{base}/first", headers={"authorization": "Bearer hush"})
-            raw = await ask(window(client), request)
+            raw = await ask(fetcher_on(client), request)
 
     assert raw.url == f"{other}/third"
     assert ["bearer hush" in head for head in heads] == [True, True, False]
@@ -389,7 +355,7 @@ async def test_an_address_that_is_not_plain_http_is_unsafe(
     client: httpx.AsyncClient, url: str
 ) -> None:
     with pytest.raises(UnsafeAddress):
-        await ask(window(client), SourceRequest(url))
+        await ask(fetcher_on(client), SourceRequest(url))
 
 
 @pytest.mark.parametrize(
@@ -405,7 +371,7 @@ async def test_a_host_that_cannot_be_decoded_fails_as_any_other(
     async with serving(near) as base:
         for url in (f"http://{host}/", base):
             with pytest.raises(Failure):
-                await ask(replace(window(client), attempts=1), SourceRequest(url))
+                await ask(replace(fetcher_on(client), attempts=1), SourceRequest(url))
 
 
 async def test_no_more_requests_are_under_way_than_allowed(client: httpx.AsyncClient) -> None:
@@ -420,8 +386,8 @@ async def test_no_more_requests_are_under_way_than_allowed(client: httpx.AsyncCl
         await visit.answer()
 
     async with serving(counting) as base:
-        pane = window(client)
-        await asyncio.gather(*(ask(pane, SourceRequest(base)) for _ in range(60)))
+        fetcher = fetcher_on(client)
+        await asyncio.gather(*(ask(fetcher, SourceRequest(base)) for _ in range(60)))
 
     assert most == FAST.concurrency
 
@@ -435,18 +401,18 @@ async def test_after_1200_cancelled_requests_healthy_ones_succeed(
         await visit.answer()
 
     async with serving(stuck) as base:
-        pane = window(client)
+        fetcher = fetcher_on(client)
 
         async def impatient() -> None:
             async with asyncio.timeout(0.02):
-                await ask(pane, SourceRequest(f"{base}/stuck"))
+                await ask(fetcher, SourceRequest(f"{base}/stuck"))
 
         lost: list[BaseException | None] = []
         for _ in range(57):  # half of each round is under way, half stands at our gate
             lost += await asyncio.gather(*(impatient() for _ in range(20)), return_exceptions=True)
         for _ in range(6):  # and some are cancelled before they are connected
             tasks = [
-                asyncio.create_task(ask(pane, SourceRequest(f"{base}/stuck"))) for _ in range(10)
+                asyncio.create_task(ask(fetcher, SourceRequest(f"{base}/stuck"))) for _ in range(10)
             ]
             await asyncio.sleep(0)
             for task in tasks:
@@ -454,7 +420,7 @@ async def test_after_1200_cancelled_requests_healthy_ones_succeed(
             gone = await asyncio.gather(*tasks, return_exceptions=True)
             lost += [one for one in gone if isinstance(one, BaseException)]
         healthy = await asyncio.gather(
-            *(ask(pane, SourceRequest(f"{base}/well")) for _ in range(5))
+            *(ask(fetcher, SourceRequest(f"{base}/well")) for _ in range(5))
         )
 
     assert len(lost) == 1_200
@@ -477,11 +443,11 @@ async def main(base):
     limits = HostLimits(rate=100, burst=10, concurrency=2)
     how = {"partition": None, "page": 1, "tally": RequestCounts()}
     async with open_client("t", concurrency=2) as client:
-        pane = Fetcher(client, SoloLimiter(), source="t", limits=limits)
-        await pane.fetch(SourceRequest(base + "/well"), **how)
+        fetcher = Fetcher(client, SoloLimiter(), source="t", limits=limits)
+        await fetcher.fetch(SourceRequest(base + "/well"), **how)
         before = peak()
         try:
-            await pane.fetch(SourceRequest(base + "/bomb"), **how)
+            await fetcher.fetch(SourceRequest(base + "/bomb"), **how)
         except TooLarge:
             print(peak() - before)
 
@@ -516,7 +482,7 @@ async def test_a_timeout_of_httpx_itself_is_a_timeout() -> None:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(late)) as mocked:
         with pytest.raises(Timeout):
-            await ask(window(mocked), SourceRequest("https://site.test/"))
+            await ask(fetcher_on(mocked), SourceRequest("https://site.test/"))
 
 
 async def test_the_wait_for_a_slot_is_slept_and_counted() -> None:
@@ -527,9 +493,9 @@ async def test_the_wait_for_a_slot_is_slept_and_counted() -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(well)) as mocked:
         limiter = SoloLimiter(clock=lambda: 1.0)
         limits = HostLimits(rate=2, burst=1, concurrency=1)
-        pane = Fetcher(mocked, limiter, source="t", limits=limits, sleep=naps)
+        fetcher = Fetcher(mocked, limiter, source="t", limits=limits, sleep=naps)
         for _ in range(3):
-            await ask(pane, SourceRequest("https://site.test/"), tally)
+            await ask(fetcher, SourceRequest("https://site.test/"), tally)
 
     assert naps.taken == [0.5, 1.0]
     assert tally.throttled_ms == 1_500
