@@ -4,9 +4,11 @@ from collections.abc import AsyncGenerator
 
 import pytest
 from arq.connections import ArqRedis
+from playwright.async_api import Browser
 
 from app.store.db import Pool
 from tests.configs import config_for
+from tests.dashboard import browser as chromium
 from tests.dashboard import server as sites
 from tests.dashboard.fixtures import Scene
 from tests.dashboard.server import Site
@@ -24,3 +26,10 @@ async def site(dsn: str, redis_url: str, pool: Pool, redis: ArqRedis) -> AsyncGe
     del redis  # emptied first
     async with sites.opened(config_for(dsn, redis_url), pool) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncGenerator[Browser]:
+    """A browser without a window."""
+    async with chromium.launched() as launched:
+        yield launched

@@ -132,8 +132,8 @@ class Scene:
                 self.now - until,
             )
 
-    async def told(self, *, workers: int = 1) -> None:
-        """Health as the workers would have published it, and so many of them beating."""
+    async def publish(self, *, workers: int = 1) -> None:
+        """Publish health as the workers would, and so many of them beating."""
         await publish.publish_all_jobs(self.pool, self.redis)
         for number in range(workers):
             facts = WorkerFacts(seen_at=datetime.now(UTC))

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import httpx
 import uvicorn
@@ -101,3 +102,15 @@ def form_of(page: str) -> dict[str, str]:
     once = re.search(r'name="once" value="([^"]+)"', page)
     assert once is not None, "the page has no form that makes a run"
     return {"csrf": csrf(page), "once": once[1]}
+
+
+async def shown(site: Site, path: str, status: int = 200) -> str:
+    async with site.signed_in(Scope.READ) as visitor:
+        answer = await visitor.get(path)
+    assert answer.status_code == status, answer.text
+    return unescape(answer.text)
+
+
+def cells(page: str) -> str:
+    """The page as text, without markup."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))

@@ -11,8 +11,7 @@ from app.core.records import Item
 from app.store import bounded
 from tests.dashboard.collected import HOSTILE, JOB, collected
 from tests.dashboard.fixtures import Scene
-from tests.dashboard.server import Site
-from tests.dashboard.test_data_odds import cells, shown
+from tests.dashboard.server import Site, cells, shown
 
 
 def book(number: int, **data: str | int) -> Item:

@@ -4,8 +4,7 @@ import re
 
 from tests.dashboard.collected import HOSTILE, JOB, collected
 from tests.dashboard.fixtures import Scene
-from tests.dashboard.server import Site
-from tests.dashboard.test_data_odds import cells, shown
+from tests.dashboard.server import Site, cells, shown
 
 
 async def test_articles_have_title_sentiment_entity_run_and_tick(site: Site, scene: Scene) -> None:

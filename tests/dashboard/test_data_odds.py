@@ -13,22 +13,10 @@ from app.store.content import listings
 from app.store.content.listings import Listing
 from tests.dashboard.collected import AWAY, DRAW, HOME, HOSTILE, JOB, collected, event
 from tests.dashboard.fixtures import GOOD, STEP, Scene
-from tests.dashboard.server import Site
+from tests.dashboard.server import Site, cells, shown
 
 MINUTES = timedelta(minutes=1)
 MATCH = "/data/matches/70000001"
-
-
-async def shown(site: Site, path: str, status: int = 200) -> str:
-    async with site.signed_in(Scope.READ) as visitor:
-        answer = await visitor.get(path)
-    assert answer.status_code == status, answer.text
-    return unescape(answer.text)
-
-
-def cells(page: str) -> str:
-    """The page as text, without markup."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
 async def test_a_match_has_its_prices_side_by_side_with_best_age_and_margin(

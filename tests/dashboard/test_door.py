@@ -357,7 +357,7 @@ async def test_every_answer_carries_the_headers_that_bind_the_browser(site: Site
 async def test_no_page_needs_what_the_policy_forbids(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD, GOOD])
-    await scene.told()
+    await scene.publish()
     async with site.signed_in(Scope.OPERATE) as visitor:
         pages = [(await visitor.get(path)).text for path in ("/", "/jobs/a", "/collections")]
 

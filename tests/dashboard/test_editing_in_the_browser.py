@@ -1,6 +1,5 @@
 """Trends, alerts and forms in a browser: light and dark, wide and narrow, with scripts or not."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,12 +11,10 @@ from app.health.alerts.watch import AlertContext, check
 from app.store.reports import metrics
 from tests.api.clients import wares
 from tests.clock import SettableClock
-from tests.dashboard import browser as chromium
 from tests.dashboard.browser import DESK, faults, too_wide
 from tests.dashboard.fixtures import BAD, GOOD, Scene, alive
 from tests.dashboard.server import Site
-from tests.dashboard.test_trends_page import ended
-from tests.runs.harness import Desk
+from tests.runs.harness import Desk, ended
 
 pytestmark = pytest.mark.timeout(240)
 LONG = "an extraordinarily long reason without end " * 10
@@ -36,12 +33,6 @@ LOOKS = {
     "desk": Look(DESK, dark=False, scripts=True),
     "phone": Look((390, 800), dark=True, scripts=False),
 }
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncGenerator[Browser]:
-    async with chromium.launched() as launched:
-        yield launched
 
 
 async def opened(browser: Browser, site: Site, look: Look) -> Page:
@@ -130,7 +121,7 @@ async def test_the_operator_reads_trends_and_acknowledges(
     await metrics.fold(scene.pool)
     await alive(scene)
     await scene.job("poll_news", [GOOD] * 5 + [BAD] * 4)
-    await scene.told()
+    await scene.publish()
     await check(AlertContext(scene.pool, scene.redis))
     page = await opened(browser, site, look)
     found: dict[str, list[str]] = {}

@@ -3,36 +3,25 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page
 from pydantic import SecretStr
-from starlette.routing import Route
 
-from app.core.enums import RunStatus, Scope, TickReason
-from app.health.alerts.watch import AlertContext, check
+from app.core.enums import Scope
 from app.store.db import Pool
-from app.store.reports import metrics
-from app.web.dashboard.routes import page_routes
 from tests.api.clients import wares
-from tests.clock import SettableClock
 from tests.configs import NO_POSTGRES, config_for
-from tests.dashboard import browser as chromium
 from tests.dashboard import server as sites
 from tests.dashboard.browser import DESK, faults, too_wide
 from tests.dashboard.collected import HOSTILE
-from tests.dashboard.fixtures import BAD, GOOD, Fate, Scene
+from tests.dashboard.filled import LONG, LONG_JOB, live, pages
+from tests.dashboard.fixtures import BAD, GOOD, Scene
 from tests.dashboard.server import Site, csrf_of
-from tests.dashboard.test_data_in_the_browser import LONG, fill
-from tests.dashboard.test_trends_page import ended
-from tests.runs.harness import Desk
 
 pytestmark = pytest.mark.timeout(300)
-LONG_JOB = "a_job_whose_name_is_as_long_as_somebody_once_wanted_it_to_be_for_no_good_reason"
 NARROW = (390, 800)
-PRESET = "00000000-0000-4000-8000-000000000001"
-NOT_PAGES = {"/live", "/edit/preview", "/edit/schedules", "/data/pages/{page_id:int}/body"}
 CUT = """
 () => [...document.querySelectorAll('main *')].filter((one) => {
   const style = getComputedStyle(one);
@@ -81,69 +70,6 @@ LOOKS = {
     "phone": Look(NARROW, dark=False, scripts=True),
     "phone without scripts": Look(NARROW, dark=True, scripts=False),
 }
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncGenerator[Browser]:
-    async with chromium.launched() as launched:
-        yield launched
-
-
-async def live(scene: Scene) -> dict[str, str]:
-    """A database with hostile, long and right-to-left texts; the names that paths need."""
-    paths = await fill(scene)
-    mixed: list[Fate] = [*[GOOD] * 40, TickReason.OVERLAP, TickReason.LATE, BAD, BAD, BAD, BAD]
-    await scene.job(LONG_JOB, mixed)
-    await scene.job("poll_news", [*mixed, RunStatus.RUNNING])
-    await scene.job("asleep", [GOOD] * 4, paused=f"{HOSTILE} {LONG}")
-    await scene.job("silent", [GOOD] * 4, ago=timedelta(hours=2))
-    error = (
-        "UPDATE runs SET error_message = $1, error_type = 'http_status' WHERE status = 'failure'"
-    )
-    await scene.pool.execute(error, f"{HOSTILE} {LONG} {'x' * 300}")
-    await scene.pool.execute(
-        'INSERT INTO audit_log (at, "by", action, job, reason, detail)'
-        " VALUES (now(), 'operator/ann', 'run', $1, $2, '{\"params\": {\"depth\": 2}}')",
-        LONG_JOB,
-        f"{HOSTILE} {LONG}",
-    )
-    desk = Desk(scene.pool, SettableClock(datetime.now(UTC) - timedelta(hours=20)))
-    for number in range(12):
-        await ended(desk, 1.0 + number % 5, source=("bet9ja", "betpawa")[number % 2])
-        desk.clock.now += timedelta(minutes=80)
-    await metrics.fold(scene.pool)
-    await scene.told()
-    await check(AlertContext(scene.pool, scene.redis))
-    run = await scene.pool.fetchval("SELECT execution_id FROM runs WHERE status = 'failure'")
-    return {
-        "key": LONG_JOB,
-        "at": f"{scene.now:%Y-%m-%dT%H:%M:%SZ}",
-        "run_id:uuid": str(run),
-        "match:path": "70000001",
-        "story_id:int": paths[4].rpartition("/")[2],
-        "source:path": "books",
-        "item_id:int": paths[7].split("/")[3],
-        "page_id:int": paths[10].rpartition("/")[2],
-        "collection": "default",
-        "preset_id": PRESET,
-        "name": "wares",
-    }
-
-
-def pages(names: dict[str, str], *, org: bool) -> list[str]:
-    """The address of every page that the operator has, or an organisation."""
-    found: list[str] = []
-    for route in page_routes():
-        assert isinstance(route, Route)
-        edits = route.path.startswith("/edit/")
-        if "GET" not in (route.methods or ()) or route.path in NOT_PAGES or edits is not org:
-            continue
-        path = route.path.replace("/data/sources/{source:path}", "/data/sources/bet9ja")
-        for name, value in names.items():
-            path = path.replace(f"{{{name}}}", value)
-        assert "{" not in path, path
-        found.append(path)
-    return [*found, "/collections", "/trends", "/runs", "/ticks", "/audit"] if org else found
 
 
 @asynccontextmanager
@@ -279,7 +205,7 @@ async def test_nothing_bars_a_reader_of_200_jobs_without_a_worker(
         " created_at FROM schedules, generate_series(1, 180) n WHERE key = 'job_000'"
     )
     await scene.beats((timedelta(hours=12), timedelta(minutes=30)))
-    await scene.told(workers=0)
+    await scene.publish(workers=0)
     paths = ["/", "/?status=unhealthy&sort=took", "/jobs", "/workers", "/ticks", "/alerts"]
 
     found = await wrong(browser, site.url, await cookies_of(site), paths, look)

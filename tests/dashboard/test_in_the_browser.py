@@ -10,7 +10,6 @@ from playwright.async_api import Browser, Page, expect
 
 from app.core.enums import RunStatus, Scope, TickReason
 from app.health import publish
-from tests.dashboard import browser as chromium
 from tests.dashboard.browser import DESK, PHONE, faults, too_wide
 from tests.dashboard.fixtures import BAD, GOOD, Fate, Scene, alive
 from tests.dashboard.server import Site
@@ -26,12 +25,6 @@ STATES: dict[State, str] = {
     "paused": "All jobs are healthy",
     "outage": "No live worker since",
 }
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncGenerator[Browser]:
-    async with chromium.launched() as launched:
-        yield launched
 
 
 @asynccontextmanager
@@ -65,14 +58,14 @@ async def play(scene: Scene, state: State) -> None:
     await scene.job("scrape_all_platforms", [*mixed, *[GOOD] * 12])
     if state == "outage":
         await scene.beats((timedelta(hours=12), timedelta(minutes=3)))
-        await scene.told(workers=0)
+        await scene.publish(workers=0)
         return
     await alive(scene)
     ill: dict[State, Sequence[Fate]] = {"failing": [GOOD] * 9 + [BAD] * 4}
     ago = timedelta(minutes=50) if state == "overdue" else timedelta(0)
     note = "they asked us to wait" if state == "paused" else None
     await scene.job("poll_news", ill.get(state, [GOOD] * 9), ago=ago, paused=note)
-    await scene.told()
+    await scene.publish()
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -266,7 +259,7 @@ async def test_two_hundred_jobs_are_one_page(browser: Browser, site: Site, scene
     await alive(scene)
     await scene.job("job_000", [GOOD] * 20 + [BAD] * 4)
     await _copied(scene, 199)
-    await scene.told()
+    await scene.publish()
 
     async with open_page(browser, site) as page:
         rows = await page.locator("table.jobs tbody tr:not(.group)").count()

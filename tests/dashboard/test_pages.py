@@ -48,7 +48,7 @@ async def test_an_empty_dashboard_says_how_to_begin(site: Site) -> None:
 async def test_a_system_that_is_healthy_says_so(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD] * 8)
-    await scene.told()
+    await scene.publish()
 
     page = await home(site)
 
@@ -62,7 +62,7 @@ async def test_the_headline_names_who_is_ill_and_since_when(site: Site, scene: S
     await alive(scene)
     await scene.job("a", [GOOD] * 8)
     await scene.job("b", [GOOD, GOOD, BAD, BAD, BAD, BAD])
-    await scene.told()
+    await scene.publish()
 
     page = await home(site)
 
@@ -76,7 +76,7 @@ async def test_the_headline_names_three_and_counts_the_others(site: Site, scene:
     await alive(scene)
     for number in range(5):
         await scene.job(f"b{number} <b> & co", [GOOD, BAD, BAD, BAD, BAD])
-    await scene.told()
+    await scene.publish()
 
     async with reader(site) as visitor:
         page = (await visitor.get("/")).text
@@ -100,7 +100,7 @@ async def test_a_silent_job_is_overdue_and_its_undecided_ticks_are_shown(
 ) -> None:
     await alive(scene)
     await scene.job("a", [GOOD] * 4, ago=timedelta(hours=1))
-    await scene.told()
+    await scene.publish()
 
     page = await home(site)
 
@@ -113,7 +113,7 @@ async def test_a_paused_job_is_shown_with_who_and_why(site: Site, scene: Scene) 
     await alive(scene)
     await scene.job("a", [GOOD] * 4, paused="they asked us to wait")
     await scene.pool.execute("UPDATE schedules SET paused_until = '2999-12-24 08:00Z'")
-    await scene.told()
+    await scene.publish()
 
     page = await home(site)
 
@@ -129,7 +129,7 @@ async def test_missed_and_skipped_ticks_hold_their_slots_compressed_ones_too(
     fates = [GOOD, TickReason.OVERLAP, GOOD, TickReason.LATE, RunStatus.PARTIAL_FAILURE]
     schedule_id = await scene.job("a", fates)
     await scene.gap(schedule_id, STEP * 5, 20)
-    await scene.told()
+    await scene.publish()
 
     page = await home(site)
     async with reader(site) as visitor:
@@ -153,7 +153,7 @@ async def test_an_excluded_tick_holds_a_quiet_slot_and_is_not_shown_as_the_next_
         schedule_id,
         Policies(exclude=hours).to_spec(),
     )
-    await scene.told()
+    await scene.publish()
 
     page = await home(site)
     async with reader(site) as visitor:
@@ -171,7 +171,7 @@ async def test_an_outage_is_a_band_in_every_row(site: Site, scene: Scene) -> Non
     await scene.beats((timedelta(hours=10), timedelta(minutes=40)), (timedelta(minutes=20), -STEP))
     await scene.job("a", [GOOD] * 12)
     await scene.job("b", [GOOD] * 12)
-    await scene.told()
+    await scene.publish()
 
     page = await home(site)
 
@@ -184,7 +184,7 @@ async def test_when_every_worker_is_dead_the_headline_says_since_when(
 ) -> None:
     await scene.beats((timedelta(hours=10), timedelta(minutes=3)))
     await scene.job("a", [GOOD] * 12, ago=timedelta(minutes=4))
-    await scene.told(workers=0)
+    await scene.publish(workers=0)
 
     page = await home(site)
 
@@ -196,7 +196,7 @@ async def test_what_a_site_said_is_shown_as_text(site: Site, scene: Scene) -> No
     await alive(scene)
     await scene.job(nasty.replace("/", "|"), [GOOD])
     await scene.pool.execute("UPDATE runs SET error_message = $1, status = 'failure'", nasty)
-    await scene.told()
+    await scene.publish()
 
     async with reader(site) as visitor:
         page = (await visitor.get("/")).text
@@ -423,7 +423,7 @@ async def test_without_postgres_the_page_shows_what_redis_knows(
     dsn: str, redis_url: str, pool: Pool, scene: Scene
 ) -> None:
     await scene.job("a", [GOOD] * 3)
-    await scene.told()
+    await scene.publish()
     config = config_for(dsn, redis_url)
     async with sites.opened(config, pool) as well, reader(well) as visitor:
         cookies = dict(visitor.cookies)
@@ -494,7 +494,7 @@ async def test_the_front_page_groups_filters_and_sorts_its_jobs(site: Site, scen
     await scene.job("well_b", [GOOD] * 6 + [BAD] + [GOOD] * 2)
     await scene.job("ill", [GOOD] + [BAD] * 4)
     await scene.job("resting", [GOOD], paused="a rest")
-    await scene.told()
+    await scene.publish()
 
     async with reader(site) as visitor:
         pages = {
@@ -540,9 +540,9 @@ async def test_a_retired_job_is_called_so_on_its_page_and_is_offered_no_actions(
 async def test_the_front_page_says_what_to_do_first(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("poll_news", [GOOD] + [BAD] * 4)
-    await scene.told(workers=0)
+    await scene.publish(workers=0)
     dead = await home(site)
-    await scene.told()
+    await scene.publish()
 
     async def step() -> str:  # of the next snapshot
         page = await home(site)
@@ -561,7 +561,7 @@ async def test_the_first_step_leads_to_a_failure_that_is_older_than_a_day(
     await alive(scene)
     await scene.job("poll_news", [GOOD] + [BAD] * 4)
     await scene.pool.execute("UPDATE runs SET created_at = created_at - interval '3 days'")
-    await scene.told()
+    await scene.publish()
 
     page = await home(site)
     step = re.search(r'<strong>First:</strong> <a href="([^"]+)"', page)
@@ -590,7 +590,7 @@ async def test_a_run_has_the_same_job_on_the_front_page_and_in_the_list_of_runs(
 async def test_times_are_in_the_readers_zone_with_utc_beside(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD])
-    await scene.told()
+    await scene.publish()
     ended = scene.now + timedelta(seconds=4)
 
     async with reader(site) as visitor:

@@ -201,5 +201,5 @@ async def jobs(scene: Scene, name: str, times: int) -> None:
     mixed: list[Fate] = [GOOD, TickReason.LATE, BAD, BAD, BAD, BAD]
     for number in range(times):
         await scene.job(name if times == 1 else f"{name}{number}", mixed)
-    await scene.told()
+    await scene.publish()
     await check(AlertContext(scene.pool, scene.redis))

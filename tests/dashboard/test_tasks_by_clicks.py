@@ -20,8 +20,8 @@ from tests.dashboard import browser as chromium
 from tests.dashboard import server as sites
 from tests.dashboard.collected import RUN_SOURCE, collected, event
 from tests.dashboard.fixtures import BAD, GOOD, Scene, alive
+from tests.dashboard.org_pages import digest, listing, org_page
 from tests.dashboard.server import Site
-from tests.dashboard.test_what_if import digest, listing, org_page
 from tests.recipes.shop import Shop, open_shop
 
 pytestmark = pytest.mark.timeout(180)
@@ -67,17 +67,11 @@ async def visit(browser: Browser, site: Site, org: str | None = None) -> AsyncGe
     await context.close()
 
 
-@pytest.fixture(scope="module")
-async def browser() -> AsyncGenerator[Browser]:
-    async with chromium.launched() as launched:
-        yield launched
-
-
 async def test_why_last_nights_run_is_missing(browser: Browser, site: Site, scene: Scene) -> None:
     await alive(scene)
     night = timedelta(hours=24)
     await scene.job("poll_news", [GOOD, TickReason.SCHEDULER_DOWN, GOOD], ago=night)
-    await scene.told()
+    await scene.publish()
     missing = scene.now - night - timedelta(minutes=5)
     async with visit(browser, site) as visitor:
         await visitor.link("Not run")
@@ -110,7 +104,7 @@ async def test_all_failed_runs_of_an_hour_are_retried(
 ) -> None:
     await alive(scene)
     await scene.job("poll_news", [BAD, GOOD, BAD, RunStatus.TIMED_OUT, GOOD])
-    await scene.told()
+    await scene.publish()
     async with visit(browser, site) as visitor:
         await visitor.link("Runs")
         await visitor.link("last hour")
@@ -160,7 +154,7 @@ async def test_an_operator_runs_a_mended_recipe_and_sees_its_rows(
     known = await collected(scene)
     await scene.job("source:wares", [GOOD])
     await scene.pool.execute("UPDATE schedules SET job = 'source' WHERE key = 'source:wares'")
-    await scene.told()
+    await scene.publish()
     async with visit(browser, site) as visitor:
         await visitor.link("source:wares")
         await visitor.button("Run now")

@@ -5,21 +5,17 @@ import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from uuid import UUID
 
 import pytest
 
 from app.core.enums import RunStatus, Scope, TrendKind
 from app.store.db import Pool
 from app.store.reports import metrics, org_trends, trends
-from app.store.runs import progress, run_rows
-from app.store.runs.progress import Counts, SourceProgress
-from app.store.runs.run_rows import RunEnding
 from app.web.dashboard import trends_page
 from app.web.dashboard.trends_page import steps
 from tests.clock import SettableClock
 from tests.dashboard.server import Site
-from tests.runs.harness import Desk
+from tests.runs.harness import Desk, ended
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -28,27 +24,6 @@ pytestmark = pytest.mark.timeout(60)
 def desk(pool: Pool) -> Desk:
     """Runs of an hour ago."""
     return Desk(pool, SettableClock(datetime.now(UTC) - timedelta(hours=1)))
-
-
-async def ended(
-    desk: Desk, seconds: float, status: RunStatus = RunStatus.SUCCESS, source: str = "bet9ja"
-) -> UUID:
-    """A run of `job` that took so long, with one source."""
-    claimed = await desk.begin()
-    row = SourceProgress(
-        (await progress.begin(desk.pool, claimed, source)).source,
-        status=status,
-        counts=Counts(records=30, prices=90, inserted=2, changed=3),
-        requests=5,
-        bytes=4_000,
-        classes={"2xx": 3, "3xx": 1, "429": 1},
-        duration_seconds=seconds,
-    )
-    async with desk.pool.acquire() as connection, connection.transaction():
-        await progress.write(connection, claimed, row, {})
-    desk.clock.now += timedelta(seconds=seconds)
-    await run_rows.finish(desk.pool, claimed, RunEnding(status, desk.clock()))
-    return claimed.run_id
 
 
 async def read(pool: Pool, kind: TrendKind, step: int = 86_400) -> dict[str, trends.TrendPoint]:

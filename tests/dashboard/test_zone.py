@@ -5,9 +5,9 @@ import re
 import pytest
 
 from app.core.enums import Scope
+from tests.dashboard.filled import live, pages
 from tests.dashboard.fixtures import Scene
 from tests.dashboard.server import Site
-from tests.dashboard.test_every_page import live, pages
 
 pytestmark = pytest.mark.timeout(120)
 # What is not read as text of ours, and times with UTC beside them.
