@@ -66,7 +66,7 @@ async def test_of_a_tick_that_no_worker_could_record_it_says_that_one_lived_on(b
     await book.beating(NOON + 21 * MINUTE, NOON + 22 * MINUTE)
     await book.ring(after=22 * MINUTE)
 
-    said = await told(book, 15)
+    said = await explained(book, 15)
 
     assert ": missed (scheduler_down)." in said
     assert (
@@ -82,7 +82,7 @@ async def test_of_a_tick_while_no_worker_lived_it_tells_of_none(book: Book) -> N
     await heartbeats.extend_interval(book.pool, later, NOON + 22 * MINUTE)
     await book.ring(after=22 * MINUTE)
 
-    said = await told(book, 15)
+    said = await explained(book, 15)
 
     assert ": missed (scheduler_down)." in said
     assert "heartbeat" not in said

@@ -156,7 +156,7 @@ async def test_a_story_that_moved_gets_its_new_points_and_what_was_corrected(poo
 async def test_a_page_that_was_fetched_before_the_last_one_does_not_replace_its_stories(
     pool: Pool,
 ) -> None:
-    one, other, *_ = told("stories")
+    one, other, *_ = stories_of("stories")
     await put(pool, [replace(one, topic="Newer")], later=True)
 
     written = await put(pool, [one, other], later=False)
