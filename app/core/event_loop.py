@@ -7,9 +7,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from asyncio.tasks import _unregister_task  # documented: "Extending asyncio"
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from app.core import log
 
@@ -17,6 +20,7 @@ Result = TypeVar("Result")
 
 THREAD_SECONDS = 2.0  # for threads to end after the event loop
 
+_of_a_job: ContextVar[bool] = ContextVar("_of_a_job", default=False)
 _log = log.logger(__name__)
 
 
@@ -47,6 +51,33 @@ def _log_exit(error: BaseException) -> None:
         fix="a task or callback of a job raised it: return from it, or raise an Exception",
         exc_info=error,
     )
+
+
+@contextmanager
+def starting_tasks_of_a_job() -> Generator[None]:
+    """The tasks that are started in the block are a job's, which `asyncio.all_tasks` names."""
+    token = _of_a_job.set(True)
+    try:
+        yield
+    finally:
+        _of_a_job.reset(token)
+
+
+def hide_own_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Let `asyncio.all_tasks` name only tasks of jobs: a job may cancel, or wait for, all it names.
+
+    The worker's tasks, and those that execute other runs, must go on.
+    """
+
+    def create(
+        loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
+    ) -> "asyncio.Task[Any]":
+        task = asyncio.Task(coro, loop=loop, **options)
+        if not _of_a_job.get():
+            _unregister_task(task)
+        return task
+
+    loop.set_task_factory(cast("Any", create))
 
 
 class StopSignals:

@@ -17,6 +17,7 @@ from arq.cron import CronJob, cron
 from arq.worker import func
 from redis.exceptions import RedisError
 
+from app.core.event_loop import starting_tasks_of_a_job
 from app.core.log import configure
 from app.queue.jobs import dumps, loads, redis_pool
 from app.queue.worker import SurvivingWorker, install
@@ -170,6 +171,18 @@ async def taking_signals(ctx: Ctx, how: str) -> None:
     await note(ctx, "given_back")
 
 
+async def cancelling_all(ctx: Ctx, whose: str) -> None:
+    """Cancels all tasks that it sees, among them one of its own."""
+    own = asyncio.current_task()
+    with starting_tasks_of_a_job():
+        child = asyncio.create_task(asyncio.sleep(60))
+    for task in asyncio.all_tasks():
+        if whose == "all" or task is not own:
+            task.cancel()
+    await asyncio.wait({child})
+    await note(ctx, "cancelled")
+
+
 async def leaving_threads(ctx: Ctx, how: str) -> None:
     """Leaves a thread behind that never ends."""
     if how == "thread":
@@ -214,6 +227,7 @@ FUNCTIONS = [
         ending_the_loop,
         taking_signals,
         leaving_threads,
+        cancelling_all,
     )
 ]
 

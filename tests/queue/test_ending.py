@@ -187,6 +187,25 @@ async def test_a_worker_stops_although_a_thread_of_a_job_never_ends(
         assert "process.threads_abandoned" in lines
 
 
+@pytest.mark.parametrize("whose", ["all", "others"])
+async def test_a_job_that_cancels_all_tasks_cancels_only_its_own(
+    redis_server: RedisProcess, tmp_path: Path, whose: str
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=5) as worker:
+            await enqueue(queue.redis, "handing_back", 1.0)
+            await until(lambda: queue.notes("started"))
+            await enqueue(queue.redis, "cancelling_all", whose)
+            await until(lambda: queue.notes("cancelled"))
+            await until(queue.none_waiting)
+            await enqueue(queue.redis, "brief")
+            await until(lambda: queue.notes("brief"))
+            worker.terminate()
+            await ended(worker)
+
+        assert await queue.notes("handed_back") == []
+
+
 async def test_a_job_deaf_to_cancellation_does_not_keep_the_worker(
     redis_server: RedisProcess, tmp_path: Path
 ) -> None:
