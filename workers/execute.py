@@ -15,6 +15,7 @@ from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadParameters
+from app.core.event_loop import starting_tasks_of_a_job
 from app.core.printable import UNSTORABLE, is_storable
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
@@ -77,7 +78,9 @@ async def execute(
                     async with run.opened():
                         _check_storable(params)
                         # 5. Set the outcome from what it returned and recorded.
-                        run.conclude(await job.execute(run))
+                        with _executing(ctx):
+                            result = await job.execute(run)
+                        run.conclude(result)
                 # 6. Publish the outcome, or enqueue the attempt that follows.
                 await _publish(ctx, claimed, outcome)
     # 7. Admit the next of the organisations' runs to the slot.
@@ -140,6 +143,18 @@ async def _retry_when_due(context: WorkerContext, run_id: UUID) -> None:
     seconds = await seconds_until_due(context.pool, run_id, context.clock())
     if seconds is not None:
         raise Retry(defer=seconds)
+
+
+@contextmanager
+def _executing(ctx: dict[str, Any]) -> Generator[None]:
+    """While the code of a job is executed; what it changes of the logging is undone."""
+    logging: log.LoggingState | None = ctx.get("logging")
+    try:
+        with starting_tasks_of_a_job():
+            yield
+    finally:
+        if logging is not None:
+            logging.restore()
 
 
 def _check_storable(params: Mapping[str, Any]) -> None:

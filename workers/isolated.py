@@ -60,6 +60,7 @@ async def execute_alone(run: IsolatedRun, settings: Config) -> None:
             "redis": redis,
             "job_id": run.job_id,
             "claimed": run.claimed,
+            "logging": log.LoggingState.now(),
             "pings": pings,
         }
         job = job_named(run.task, registry.load(settings))

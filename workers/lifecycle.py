@@ -123,6 +123,7 @@ async def _open_services(
         stack.push_async_callback(service.close)
     ctx.update(watcher=watcher, pings=pings, sender=sender, org_alerts=org_alerts, health=health)
     await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
+    ctx["logging"] = log.LoggingState.now()
     codes = {inspect.unwrap(job.function).__code__: job.name for job in jobs.jobs}
     await stack.enter_async_context(LoopWatchdog(codes))
 
@@ -251,6 +252,7 @@ def open_queue(config: Config, where: ServerUrls) -> ArqRedis:
 async def _beat(
     ctx: dict[str, Any], context: WorkerContext, leases: Leases, jobs: JobRegistry
 ) -> None:
+    ctx["logging"].restore()
     # The heartbeats are those of the process that decides.
     beat = context.heartbeat.beat if ctx.get("decides", True) else context.synchronise
     for step in (leases.renew, leases.hand_back_unheard, beat):

@@ -3,7 +3,8 @@
 import json
 import logging
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
@@ -71,6 +72,37 @@ def configure(
     if level != "debug":
         for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingState:
+    """How this process logs, to be kept from jobs that configure logging for themselves."""
+
+    level: int
+    handlers: Sequence[logging.Handler]
+    structlog: Mapping[str, Any]
+    disabled: tuple[int, bool]  # levels, and loggers: a configuration disables all there are
+
+    @classmethod
+    def now(cls) -> "LoggingState":
+        """The present state."""
+        root, own = logging.getLogger(), logging.getLogger(__name__)
+        disabled = root.manager.disable, own.disabled
+        return cls(root.level, tuple(root.handlers), structlog.get_config(), disabled)
+
+    def restore(self) -> None:
+        """Undo what has been changed since, and log that: lines would not be redacted, or lost."""
+        if LoggingState.now() == self:
+            return
+        root = logging.getLogger()
+        root.handlers[:] = self.handlers
+        root.setLevel(self.level)
+        logging.disable(self.disabled[0])
+        for known in root.manager.loggerDict.values():
+            if isinstance(known, logging.Logger):
+                known.disabled = False
+        structlog.configure(**self.structlog)
+        logger(__name__).warning("logging.restored", fix="a job leaves the configuration as it is")
 
 
 def _handler(

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import logging.config
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -232,3 +233,40 @@ async def test_the_address_of_an_alert_is_in_no_line_even_at_level_debug() -> No
 
     assert sent
     assert "hunter-token" not in stream.getvalue()
+
+
+def _configure_by_a_dictionary() -> None:
+    logging.config.dictConfig({"version": 1})
+
+
+CHANGES: list[Callable[[], object]] = [
+    _configure_by_a_dictionary,
+    lambda: logging.disable(logging.CRITICAL),
+    lambda: logging.basicConfig(force=True),
+    lambda: logging.getLogger().setLevel(logging.CRITICAL),
+    lambda: structlog.configure(logger_factory=structlog.PrintLoggerFactory()),
+    lambda: structlog.configure(processors=[structlog.processors.JSONRenderer()]),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_job_changes_of_the_logging_is_undone(
+    change: Callable[[], object], lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    state = log.LoggingState.now()
+
+    change()
+    state.restore()
+    log.logger("test").warning("it.happened", error="password=hunter22")
+
+    restored, happened = lines()
+    assert (restored["event"], happened["event"]) == ("logging.restored", "it.happened")
+    assert happened["error"] == "password=***"
+
+
+def test_of_the_logging_as_it_was_nothing_is_restored(
+    lines: Callable[[], list[dict[str, Any]]],
+) -> None:
+    log.LoggingState.now().restore()
+
+    assert lines() == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from sqlmodel import Field, SQLModel, col, select
 from structlog.testing import capture_logs
 
 from app.context import WorkerContext
+from app.core import log
 from app.core.enums import RunStatus
 from app.jobs import (
     HostLimits,
@@ -355,6 +357,21 @@ async def test_a_job_that_exits_has_failed_and_ends_no_worker(context: WorkerCon
 
     assert (row["status"], row["attempt"], row["error_type"]) == ("failure", 1, "SystemExit")
     assert row["error_message"] == "the job called sys.exit('no config')"
+
+
+async def test_logging_that_a_job_configures_is_as_before_after_its_run(
+    context: WorkerContext,
+) -> None:
+    @job
+    async def own(run: Run) -> None:
+        del run
+        logging.disable(logging.CRITICAL)
+        raise ValueError("closed")
+
+    ctx = {**worker_harness.ctx_of(context), "logging": log.LoggingState.now()}
+    await registry.arq_task(own).coroutine(ctx)
+
+    assert logging.root.manager.disable == logging.NOTSET
 
 
 async def test_a_part_that_failed_makes_the_run_a_partial_failure(context: WorkerContext) -> None:
