@@ -151,6 +151,9 @@ async def test_records_that_were_refused_are_stored_and_no_longer_kept_aside(
     assert aside > 0
 
     report = await again(context, source(context), only_rejected=True)
+    outside = await context.pool.fetchval(
+        "SELECT count(*) FROM odds_events WHERE partition IS NULL"
+    )
     await worker_harness.perform(context, job=only(context))
 
     row = await context.pool.fetchrow(
@@ -159,6 +162,7 @@ async def test_records_that_were_refused_are_stored_and_no_longer_kept_aside(
     )
     assert row is not None
     assert (report.readable, report.new) == (aside, aside)
+    assert outside == 0  # each is in the partition of its page
     assert await context.pool.fetchval("SELECT count(*) FROM rejected_records") == 0
     assert (row["records"], row["rejected"], row["inserted"]) == (30, 0, 0)
 
