@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 
 from app.core import log
 from app.runs import log as run_log
+from tests.wait import until
 
 SECRET = "sk-very-secret-value"  # noqa: S105 - not one
 
@@ -76,6 +77,18 @@ async def test_only_so_many_runs_of_an_owner_are_kept(
     assert await _kept(redis, tenant) == 2
     assert await _kept(redis, unknown) == 2
     assert await _kept(redis, await _say(redis, "poll_news", 5)) == 3
+
+
+async def test_a_line_is_kept_while_its_run_goes_on(redis: ArqRedis) -> None:
+    log.configure()
+    run_id = uuid4()
+
+    async def kept() -> bool:
+        return bool(await run_log.read_lines(redis, run_id))
+
+    async with run_log.capture(redis):
+        log.logger("x").warning("a", execution_id=str(run_id), job="poll_news")
+        await until(kept, what="the line to be kept")
 
 
 async def test_a_line_without_a_job_leaves_a_run_to_its_owner(
