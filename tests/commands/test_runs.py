@@ -93,6 +93,25 @@ async def test_parameters_are_checked_before_anything_is_queued(
     assert await pool.fetchval("SELECT count(*) FROM runs") == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(RunStatus.SUCCESS, 0), (RunStatus.PARTIAL_FAILURE, 1), (RunStatus.CANCELLED, 1)],
+)
+async def test_a_command_that_waits_ends_with_the_code_of_the_run(
+    rollcall: Rollcall, pool: Pool, status: RunStatus, code: int
+) -> None:
+    waiting = asyncio.create_task(rollcall("trigger", JOB, "--wait"))
+    run_id = await until(lambda: pool.fetchval("SELECT execution_id FROM runs"))
+    await pool.execute(
+        "UPDATE runs SET status = $2, started_at = now(), completed_at = now()"
+        " WHERE execution_id = $1",
+        run_id,
+        status,
+    )
+
+    assert (await waiting).exit_code == code
+
+
 async def test_a_cancelled_run_has_ended_and_cannot_be_cancelled_again(
     rollcall: Rollcall, pool: Pool
 ) -> None:
