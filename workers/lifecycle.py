@@ -34,6 +34,7 @@ from app.queue import enqueue, org_queue
 from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
+from app.runs.attempts import OVERTIME_SECONDS
 from app.runs.leases import Leases
 from app.store import schema, server_faults, tenancy
 from app.store.content import changes
@@ -114,7 +115,7 @@ async def _open_services(
     ctx: dict[str, Any], context: WorkerContext, stack: AsyncExitStack, jobs: JobRegistry
 ) -> None:
     """Open what runs beside the jobs: alerts, pings, webhooks, logs of runs, the watchdog."""
-    config = context.config
+    config, leases = context.config, ctx["leases"]
     watcher = AlertWatcher(config, context.pool, context.redis)
     pings, sender = HeartbeatPings.from_config(config), Sender()
     org_alerts = OrgAlertSender()
@@ -125,7 +126,17 @@ async def _open_services(
     await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
     ctx["logging"] = log.LoggingState.now()
     codes = {inspect.unwrap(job.function).__code__: job.name for job in jobs.jobs}
-    await stack.enter_async_context(LoopWatchdog(codes))
+    blocked_until = partial(_blocked_until, config, leases)
+    await stack.enter_async_context(LoopWatchdog(codes, blocked_until))
+
+
+def _blocked_until(config: Config, leases: Leases, since: float) -> float:
+    """Until when, in seconds of the loop's clock, a loop that is blocked since then may go on.
+
+    Until the limit of every run that is executed here is over, and so is what follows it.
+    """
+    deadlines = [limit.when() or since for limit in list(leases.limits.values())]
+    return max(since, *(deadlines or [since + config.job_timeout_seconds])) + OVERTIME_SECONDS
 
 
 def _log_start(context: WorkerContext, jobs: JobRegistry) -> None:

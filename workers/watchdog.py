@@ -1,19 +1,21 @@
-"""The watchdog of the event loop: logs the stack of what blocks it for longer than a second."""
+"""The watchdog of the event loop: logs what blocks it, and ends a worker that stays blocked."""
 
 import asyncio
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
-from typing import Self
+from typing import Any, Self
 
 from app.core import log
+from app.core.event_loop import end_now
 
 MAX_BLOCKED_SECONDS = 1.0
 CHECK_SECONDS = 0.2
 MAX_FRAMES = 12
+EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 _log = log.logger(__name__)
 
@@ -23,11 +25,18 @@ class LoopWatchdog:
 
     While the loop is blocked, nothing else runs in this worker: no heartbeat, no other job. One
     line is logged for each time, while it is still blocked. `jobs`: the names of the jobs by the
-    code of their functions.
+    code of their functions. `until`: when the process ends, in seconds of the loop's clock, if it
+    is blocked since the given time, because no timeout can end what blocks it. The time for which
+    it was suspended does not count.
     """
 
-    def __init__(self, jobs: Mapping[CodeType, str], seconds: float = MAX_BLOCKED_SECONDS) -> None:
-        self._jobs, self._seconds = jobs, seconds
+    def __init__(
+        self,
+        jobs: Mapping[CodeType, str],
+        until: Callable[[float], float],
+        seconds: float = MAX_BLOCKED_SECONDS,
+    ) -> None:
+        self._jobs, self._until, self._seconds = jobs, until, seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="loop-watchdog", daemon=True)
         self._beat = time.monotonic()
@@ -50,27 +59,34 @@ class LoopWatchdog:
         self._timer = self._loop.call_later(CHECK_SECONDS, self._tick)
 
     def _watch(self) -> None:
-        checked = time.monotonic()
+        checked, suspended_seconds, beat = time.monotonic(), 0.0, self._beat
         while not self._stopped.wait(CHECK_SECONDS):
             before, checked = checked, time.monotonic()
             # If this thread was late too, the process or the machine was suspended.
             suspended = checked - before > self._seconds
-            blocked = checked - self._beat
-            if blocked > self._seconds and not suspended and not self._reported:
+            if beat != self._beat:
+                beat, suspended_seconds = self._beat, 0.0
+            suspended_seconds += suspended * (checked - before)
+            blocked = checked - beat
+            if blocked <= self._seconds or suspended:
+                continue
+            if not self._reported:
                 self._reported = True
-                self._report(blocked)
+                _log.warning("loop.blocked", **self._blocking(blocked))
+            if checked - suspended_seconds > self._until(beat):
+                _log.error("worker.blocked", **self._blocking(blocked))
+                end_now(EXIT_CODE)
 
-    def _report(self, seconds: float) -> None:
+    def _blocking(self, seconds: float) -> dict[str, Any]:
         frame = sys._current_frames().get(self._ident)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented, for debuggers
         task = asyncio.current_task(self._loop)
-        _log.warning(
-            "loop.blocked",
-            job=self._job_of(frame),
-            task=task and task.get_name(),
-            seconds=round(seconds, 1),
-            stack="".join(traceback.format_stack(frame)[-MAX_FRAMES:]),
-            fix="await it, or run it with asyncio.to_thread",
-        )
+        return {
+            "job": self._job_of(frame),
+            "task": task and task.get_name(),
+            "seconds": round(seconds, 1),
+            "stack": "".join(traceback.format_stack(frame)[-MAX_FRAMES:]),
+            "fix": "await it, or run it with asyncio.to_thread",
+        }
 
     def _job_of(self, frame: FrameType | None) -> str | None:
         while frame is not None:

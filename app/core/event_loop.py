@@ -116,9 +116,9 @@ def _end_later(seconds: float) -> None:
     end_now()
 
 
-def end_now() -> NoReturn:
-    """End this process as it would end well, but at once: nothing that still runs is waited for."""
+def end_now(code: int = 0) -> NoReturn:
+    """End this process as it would end by itself, but at once: nothing that runs is waited for."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(0)
+    os._exit(code)

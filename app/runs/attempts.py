@@ -146,7 +146,7 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
     """
     limit = asyncio.timeout(claimed.timeout)
     outcome = AttemptOutcome(timeout=limit)
-    leases.hold(claimed)
+    leases.hold(claimed, limit)
     overtime = asyncio.create_task(_end_in_overtime(leases, claimed, outcome, limit))
     try:
         async with limit:

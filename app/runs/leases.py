@@ -22,7 +22,8 @@ _log = log.logger(__name__)
 class Leases:
     """The leases of all attempts of this worker. One heartbeat renews them together.
 
-    `seconds`: length of a lease. `lost`: held leases that were lost. `unheard`: runs, and when they
+    `seconds`: length of a lease. `limits`: those of the attempts whose leases are held.
+    `lost`: held leases that were lost. `unheard`: runs, and when they
     were claimed, of claims whose answer was lost: they may have been made. `running`: runs being
     executed; `running_for_orgs`: those of them that belong to organisations. `hide` removes secrets
     from what is recorded. `after_overtime` is called when the outcome of a run that goes on after
@@ -34,6 +35,7 @@ class Leases:
     seconds: float
     hide: Callable[[str], str] = redact.text
     held: dict[Lease, asyncio.Task[Any]] = field(default_factory=dict[Lease, asyncio.Task[Any]])
+    limits: dict[Lease, asyncio.Timeout] = field(default_factory=dict[Lease, asyncio.Timeout])
     lost: set[Lease] = field(default_factory=set[Lease])
     unheard: dict[UUID, datetime] = field(default_factory=dict[UUID, datetime])
     running: int = 0
@@ -71,18 +73,24 @@ class Leases:
                 renewed.add(lease)
         return renewed
 
-    def hold(self, claimed: ClaimedRun) -> None:
-        """Renew this attempt's lease until released; older leases of the same run are lost."""
+    def hold(self, claimed: ClaimedRun, limit: asyncio.Timeout | None = None) -> None:
+        """Renew this attempt's lease until released; older leases of the same run are lost.
+
+        `limit`: the timeout of the attempt, if it is executed in this process.
+        """
         for lease in [held for held in self.held if held[0] == claimed.run_id]:
             self._mark_lost(lease)
         task = asyncio.current_task()
         if task is not None:
             self.held[claimed.run_id, claimed.epoch] = task
+        if limit is not None:
+            self.limits[claimed.run_id, claimed.epoch] = limit
 
     def release(self, claimed: ClaimedRun) -> bool:
         """Stop renewing; returns true if the lease had been lost."""
         lease = (claimed.run_id, claimed.epoch)
         self.held.pop(lease, None)
+        self.limits.pop(lease, None)
         gone = lease in self.lost
         self.lost.discard(lease)
         return gone

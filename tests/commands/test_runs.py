@@ -100,7 +100,7 @@ async def test_parameters_are_checked_before_anything_is_queued(
 async def test_a_command_that_waits_ends_with_the_code_of_the_run(
     rollcall: Rollcall, pool: Pool, status: RunStatus, code: int
 ) -> None:
-    waiting = asyncio.create_task(rollcall("trigger", JOB, "--wait"))
+    waiting = asyncio.ensure_future(rollcall("trigger", JOB, "--wait"))
     run_id = await until(lambda: pool.fetchval("SELECT execution_id FROM runs"))
     await pool.execute(
         "UPDATE runs SET status = $2, started_at = now(), completed_at = now()"

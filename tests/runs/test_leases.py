@@ -326,7 +326,7 @@ async def test_an_old_attempt_that_ends_leaves_the_lease_of_the_new_one(desk: De
     waits = asyncio.Event()
 
     async def work(claimed: ClaimedRun) -> None:
-        leases.hold(claimed)
+        leases.hold(claimed, asyncio.timeout(1))
         await waits.wait()
 
     first = asyncio.create_task(work(old))
@@ -341,7 +341,7 @@ async def test_an_old_attempt_that_ends_leaves_the_lease_of_the_new_one(desk: De
     assert first.cancelled()
     assert gone
     assert not leases.lost
-    assert list(leases.held) == [(new.run_id, new.epoch)]
+    assert list(leases.held) == list(leases.limits) == [(new.run_id, new.epoch)]
     waits.set()
     await second
 
