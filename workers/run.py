@@ -384,12 +384,18 @@ def _set_outcome(
         outcome.error_message = "; ".join(f"{row.source}: {row.error_message}" for row in failed)
 
 
-def _key(row: Any, key: str | Callable[[Any], str]) -> str:
-    return str(row[key]) if isinstance(key, str) else key(row)
+def _key(source: str, row: Any, key: str | Callable[[Any], str]) -> str:
+    """The key of a row. Raises BadResult without one: rows of one key replace each other."""
+    found = row.get(key) if isinstance(key, str) else key(row)
+    if found is None or found == "":
+        member = repr(key) if isinstance(key, str) else "its function"
+        where = f"run.store({source[:100]!r})"
+        raise BadResult(f"{where}: {member} gives no key for the row {repr(row)[:200]}")
+    return str(found)
 
 
 def _item(source: str, row: Mapping[str, Any], key: str | Callable[[Any], str]) -> Item:
-    found, data = _key(row, key), dict[str, Any]()
+    found, data = _key(source, row, key), dict[str, Any]()
     for name, value in row.items():
         try:
             data |= msgspec.to_builtins({name: value}, enc_hook=_as_text, str_keys=True)

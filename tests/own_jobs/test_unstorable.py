@@ -98,6 +98,27 @@ async def test_a_key_that_is_too_long_is_named(context: WorkerContext) -> None:
     assert "is too long" in row["error_message"]
 
 
+def sku_of(row: dict[str, Any]) -> str:
+    return row.get("sku", "")
+
+
+@pytest.mark.parametrize("key", ["sku", sku_of], ids=["member", "function"])
+@pytest.mark.parametrize("row", [{"sku": None}, {"sku": ""}, {}], ids=["null", "empty", "missing"])
+async def test_a_row_without_a_key_is_shown_and_none_is_stored(
+    context: WorkerContext, row: dict[str, Any], key: Any
+) -> None:
+    @job
+    async def own(run: Run) -> None:
+        await run.store("shop", [{"sku": "a"}, {**row, "name": "Desk"}], key=key)
+
+    ended = await performed(context, own)
+
+    assert (ended["status"], ended["error_type"]) == ("failure", "BadResult")
+    assert "gives no key for the row" in ended["error_message"]
+    assert "'name': 'Desk'" in ended["error_message"]
+    assert await context.pool.fetchval("SELECT count(*) FROM items") == 0
+
+
 async def test_a_row_that_is_too_large_is_named_and_not_tried_again(
     context: WorkerContext,
 ) -> None:
