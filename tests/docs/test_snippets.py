@@ -15,6 +15,7 @@ import pytest
 
 from app.core import config
 from app.sources.recipes.load import load
+from tests.own_tables import forgotten_afterwards
 from workers import discovery, registry
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,8 @@ def test_each_block_with_a_job_is_one_that_a_worker_finds(text: str, tmp_path: P
     folder.mkdir()
     (folder / "shown.py").write_text(text, "utf-8")
 
-    found = discovery.discover(config.Config(jobs=(str(folder),)), ())
+    with forgotten_afterwards():
+        found = discovery.discover(config.Config(jobs=(str(folder),)), ())
 
     sys.modules.pop("shown_jobs.shown", None)
     assert (len(found.jobs), found.faults) == (1, ())

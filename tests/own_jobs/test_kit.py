@@ -17,6 +17,7 @@ from arq.connections import ArqRedis
 from app.jobs.testing import Lab, PretendWeb, contract, lab
 from app.jobs.testing.lab import private_servers
 from app.store.servers import ServerUrls
+from tests.own_tables import forgotten_afterwards
 from workers import discovery
 
 PAGE = Path(__file__).parents[2] / "docs" / "own-jobs.md"
@@ -32,7 +33,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder.mkdir()
     for name, text in BLOCK.findall(PAGE.read_text()):
         (folder / Path(name).name).write_text(text)
-    yield folder
+    with forgotten_afterwards():
+        yield folder
     for name in [name for name in sys.modules if name.startswith("stranger_jobs")]:
         del sys.modules[name]
 
