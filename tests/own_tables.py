@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 from sqlmodel import SQLModel
 
-import app.models  # noqa: F401 - whose tables are there before
+from app import models
 
 
 @contextmanager
 def forgotten_afterwards() -> Generator[None]:
     """Forget the tables that are defined in the block, so that another test may define them too."""
-    known = set(SQLModel.metadata.tables)
+    known = {*models.tables.tables, *SQLModel.metadata.tables}
     try:
         yield
     finally:
