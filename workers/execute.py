@@ -60,13 +60,8 @@ async def execute(
             wanted, claimed = await _claim(ctx, job, run_id, params)
             if claimed is None:
                 await _retry_when_due(context, wanted)
-            isolate: Isolate | None = ctx.get("isolate")
-            if claimed is None and isolate is not None and await is_suspect(context.pool, wanted):
-                await isolate(job, wanted, ctx["job_id"])
-                return
-        if claimed is None:
-            _log.info("run.not_claimed", execution_id=str(wanted))
-        else:
+                await _isolate_suspect(ctx, job, wanted)
+        if claimed is not None:
             with structlog.contextvars.bound_contextvars(**_log_fields(context, claimed)):
                 _log.info("run.started", trigger=claimed.trigger, params=claimed.params or None)
                 # 3. Hold the lease. However the block ends, one outcome is recorded.
@@ -143,6 +138,15 @@ async def _retry_when_due(context: WorkerContext, run_id: UUID) -> None:
     seconds = await seconds_until_due(context.pool, run_id, context.clock())
     if seconds is not None:
         raise Retry(defer=seconds)
+
+
+async def _isolate_suspect(ctx: dict[str, Any], job: Job, run_id: UUID) -> None:
+    """Execute a run that could not be claimed in a process of its own, if that is why."""
+    isolate: Isolate | None = ctx.get("isolate")
+    if isolate is not None and await is_suspect(worker_context(ctx).pool, run_id):
+        await isolate(job, run_id, ctx["job_id"])
+    else:
+        _log.info("run.not_claimed", execution_id=str(run_id))
 
 
 @contextmanager

@@ -2,16 +2,19 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
 
 from app.context import ServerUrls, WorkerContext
+from app.core.enums import COLLECTION_TASK
+from app.queue import org_queue
 from app.queue.org_queue import are_queued
 from app.runs.leases import Leases
 from app.store.runs import run_rows
-from app.store.runs.run_rows import RunRequest
+from app.store.runs.run_rows import QueuedRun, RunRequest
 from scripts.standin.testing import Standin
 from tests.wait import until
 from tests.worker_harness import ctx_of, job_of, run_row
@@ -97,6 +100,27 @@ async def test_a_suspect_that_kills_its_process_three_times_rests_with_the_reaso
     assert (row["status"], row["losses"]) == ("lost", 2)
     assert "3 processes died while they executed this run" in row["error_message"]
     assert await are_queued(context.redis, [f"run:{run_id}:2"]) == [True]
+
+
+async def test_the_end_of_an_organisations_suspect_admits_the_next_run(
+    context: WorkerContext,
+) -> None:
+    async def collect(_: Run) -> None: ...
+
+    await org_queue.announce_slots(context.redis, context.worker, 1, 60)
+    first, waiting = (
+        QueuedRun(run_id, COLLECTION_TASK, 1)
+        for run_id in (await suspect(context, COLLECTION_TASK), uuid4())
+    )
+    await org_queue.add_runs(context.redis, [first], {}, 0)
+    await org_queue.admit_runs(context.redis)
+    await org_queue.add_runs(context.redis, [waiting], {}, 0)
+
+    isolation = isolation_of(context, "tests.execute.poison")
+    await perform(context, first.run_id, isolation, job_of(collect, COLLECTION_TASK))
+
+    names = await cast("Any", context.redis).zrange(context.redis.default_queue_name, 0, -1)
+    assert waiting.arq_id.encode() in names
 
 
 async def test_a_suspect_has_its_process_although_a_job_has_changed_the_working_directory(
