@@ -106,39 +106,34 @@ def of_scheduler(
         return JobState(
             SCHEDULER, JobStatus.NOT_STARTED, needs_attention=False, since=now, reason="no_jobs"
         )
+    detail = "no live worker, so no run will start until one is started"
+    return _stopped(now, OverallReason.NO_WORKERS, detail, shortest)
+
+
+def _stopped(
+    now: datetime, reason: OverallReason, detail: str, interval: float | None = None
+) -> JobState:
     return JobState(
-        key=SCHEDULER,
-        status=JobStatus.UNHEALTHY,
+        SCHEDULER,
+        JobStatus.UNHEALTHY,
         needs_attention=True,
         since=now,
-        reason=OverallReason.NO_WORKERS,
-        detail="no live worker, so no run will start until one is started",
-        interval=shortest,
+        reason=reason,
+        detail=detail,
+        interval=interval,
     )
 
 
 def redis_unreachable(now: datetime) -> JobState:
     """The state of the scheduler when Redis does not answer: no job's state is known."""
-    return JobState(
-        key=SCHEDULER,
-        status=JobStatus.UNHEALTHY,
-        needs_attention=True,
-        since=now,
-        reason=OverallReason.REDIS_UNREACHABLE,
-        detail="Redis does not answer, so the state of the jobs is unknown and no run can start",
-    )
+    detail = "Redis does not answer, so the state of the jobs is unknown and no run can start"
+    return _stopped(now, OverallReason.REDIS_UNREACHABLE, detail)
 
 
 def redis_refuses_writes(why: str, now: datetime) -> JobState:
     """The state of the scheduler when Redis takes no writes: what it has of jobs is outdated."""
-    return JobState(
-        key=SCHEDULER,
-        status=JobStatus.UNHEALTHY,
-        needs_attention=True,
-        since=now,
-        reason=OverallReason.REDIS_REFUSES_WRITES,
-        detail=f"no run can start, and the state of the jobs is unknown. {why}",
-    )
+    detail = f"no run can start, and the state of the jobs is unknown. {why}"
+    return _stopped(now, OverallReason.REDIS_REFUSES_WRITES, detail)
 
 
 def changed(standing: JobState, state: RecordedState | None) -> bool:
