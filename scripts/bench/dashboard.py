@@ -54,9 +54,11 @@ FILL = (
     """
     INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,
                            evaluated_through, next_tick_at, due_at, created_at)
-    SELECT 'job_' || lpad(n::text, 3, '0'), 'job_' || lpad(n::text, 3, '0'), $2, $3, '{}', 1,
+    SELECT name, name, $2, $3, '{}', 1,
            $4::timestamptz - $5 * interval '300 s', true, $4, $4 + interval '300 s',
-           $4 + interval '300 s', $4 FROM generate_series(1, $1::int) n
+           $4 + interval '300 s', $4
+    FROM generate_series(1, $1::int) n
+    CROSS JOIN LATERAL (SELECT 'job_' || lpad(n::text, greatest(3, length(n::text)), '0')) j (name)
     """,
     """
     INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)

@@ -11,6 +11,7 @@ from tests.fetch.hostile import PAGE, Handler, Visit
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FAST = HostLimits(rate=10_000, burst=10_000, concurrency=10)
+MAX_BYTES = 1_000_000  # of a body
 
 
 class Naps:
@@ -31,7 +32,7 @@ def fetcher_on(
         SoloLimiter(),
         source="test",
         limits=FAST,
-        max_bytes=1_000_000,
+        max_bytes=MAX_BYTES,
         deadline=deadline,
         clock=lambda: NOW,
         sleep=naps or Naps(),

@@ -28,7 +28,7 @@ from app.core.errors import (
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.solo_limiter import SoloLimiter
-from tests.fetch.fetchers import FAST, NOW, Naps, fetcher_on, honest
+from tests.fetch.fetchers import FAST, MAX_BYTES, NOW, Naps, fetcher_on, honest
 from tests.fetch.hostile import PAGE, Handler, Visit, bomb, serving, zipped
 
 
@@ -213,6 +213,29 @@ async def endless(status: bytes, visit: Visit) -> None:
 async def test_an_endless_body_is_cut_at_the_bound(client: httpx.AsyncClient) -> None:
     with pytest.raises(TooLarge):
         await visited(client, partial(endless, b"200 OK"))
+
+
+@pytest.mark.parametrize("coding", ["", "chunked", "gzip"])
+async def test_a_body_of_as_many_bytes_as_are_allowed_is_read(
+    client: httpx.AsyncClient, coding: str
+) -> None:
+    async def handler(visit: Visit) -> None:
+        whole = b"x" * (MAX_BYTES + visit.count - 1)
+        if coding == "chunked":
+            await visit.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            await visit.say(b"%x\r\n%s\r\n0\r\n\r\n" % (len(whole), whole))
+        elif coding == "gzip":
+            await visit.answer(body=zipped(whole), content_encoding="gzip")
+        else:
+            await visit.answer(body=whole)
+
+    fetcher = fetcher_on(client)
+    async with serving(handler) as base:
+        raw = await ask(fetcher, SourceRequest(base))
+        with pytest.raises(TooLarge):  # one byte more
+            await ask(fetcher, SourceRequest(base))
+
+    assert len(raw.body) == MAX_BYTES
 
 
 async def test_a_refused_port_is_network(client: httpx.AsyncClient) -> None:
