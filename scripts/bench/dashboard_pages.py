@@ -34,7 +34,8 @@ FILL = (
     INSERT INTO trends (step, kind, at, name, runs, failed, records, prices, changed, errors, bytes,
                         took, waited)
     SELECT step, kind, date_bin(step * interval '1 s', now() - n * step * interval '1 s', 'epoch'),
-           CASE kind WHEN 'job' THEN 'job_' || lpad(s::text, 3, '0') ELSE 'source_' || s END,
+           CASE kind WHEN 'job' THEN 'job_' || lpad(s::text, greatest(3, length(s::text)), '0')
+                     ELSE 'source_' || s END,
            12, 1, 3000, 90000, 200, 2, 9000000,
            '{"4": 3, "5": 4, "6": 2, "7": 1, "9": 1, "12": 1}', '{"-20": 8, "-16": 3, "-12": 1}'
     FROM unnest(ARRAY[3600, 21600, 86400]) step, unnest(ARRAY['job', 'source']) kind,
