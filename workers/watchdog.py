@@ -1,13 +1,15 @@
 """The watchdog of the event loop: logs what blocks it, and ends a worker that stays blocked."""
 
 import asyncio
+import faulthandler
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from app.core import log
 from app.core.event_loop import end_now
@@ -16,6 +18,9 @@ MAX_BLOCKED_SECONDS = 1.0
 CHECK_SECONDS = 0.2
 MAX_FRAMES = 12
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+STANDARD_ERROR = 2
+# CPU seconds beyond the limit after which the kernel ends a process whose interpreter is held.
+HELD_SECONDS = 5.0
 
 _log = log.logger(__name__)
 
@@ -28,6 +33,11 @@ class LoopWatchdog:
     code of their functions. `until`: when the process ends, in seconds of the loop's clock, if it
     is blocked since the given time, because no timeout can end what blocks it. The time for which
     it was suspended does not count.
+
+    What holds the interpreter, such as a regular expression that backtracks without end, keeps the
+    thread from watching: timers of the kernel, which it sets anew with each check, then end the
+    process, by its CPU time. The first calls a handler, for which regular expressions and
+    arithmetic look; the second writes the stacks to stderr and kills the process.
     """
 
     def __init__(
@@ -45,7 +55,10 @@ class LoopWatchdog:
 
     async def __aenter__(self) -> Self:
         self._loop, self._ident = asyncio.get_running_loop(), threading.get_ident()
+        self._handler = signal.signal(signal.SIGPROF, self._end_held)
+        faulthandler.register(signal.SIGVTALRM, file=STANDARD_ERROR, chain=True)
         self._tick()
+        self._set_timers()
         self._thread.start()
         return self
 
@@ -53,6 +66,11 @@ class LoopWatchdog:
         self._stopped.set()
         if self._timer is not None:
             self._timer.cancel()
+        self._thread.join()
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_VIRTUAL):
+            signal.setitimer(timer, 0)
+        signal.signal(signal.SIGPROF, self._handler)
+        faulthandler.unregister(signal.SIGVTALRM)
 
     def _tick(self) -> None:
         self._beat, self._reported = time.monotonic(), False
@@ -61,6 +79,7 @@ class LoopWatchdog:
     def _watch(self) -> None:
         checked, suspended_seconds, beat = time.monotonic(), 0.0, self._beat
         while not self._stopped.wait(CHECK_SECONDS):
+            self._set_timers()
             before, checked = checked, time.monotonic()
             # If this thread was late too, the process or the machine was suspended.
             suspended = checked - before > self._seconds
@@ -70,15 +89,24 @@ class LoopWatchdog:
             blocked = checked - beat
             if blocked <= self._seconds or suspended:
                 continue
+            frame = sys._current_frames().get(self._ident)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented, for debuggers
             if not self._reported:
                 self._reported = True
-                _log.warning("loop.blocked", **self._blocking(blocked))
+                _log.warning("loop.blocked", **self._blocking(blocked, frame))
             if checked - suspended_seconds > self._until(beat):
-                _log.error("worker.blocked", **self._blocking(blocked))
+                _log.error("worker.blocked", **self._blocking(blocked, frame))
                 end_now(EXIT_CODE)
 
-    def _blocking(self, seconds: float) -> dict[str, Any]:
-        frame = sys._current_frames().get(self._ident)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented, for debuggers
+    def _set_timers(self) -> None:
+        seconds = max(self._until(self._beat) - time.monotonic(), 0) + HELD_SECONDS
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds + HELD_SECONDS)
+
+    def _end_held(self, _: int, frame: FrameType | None) -> NoReturn:
+        _log.error("worker.blocked", **self._blocking(time.monotonic() - self._beat, frame))
+        end_now(EXIT_CODE)
+
+    def _blocking(self, seconds: float, frame: FrameType | None) -> dict[str, Any]:
         task = asyncio.current_task(self._loop)
         return {
             "job": self._job_of(frame),

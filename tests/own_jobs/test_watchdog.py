@@ -1,7 +1,7 @@
 """A job that blocks the event loop is named, with its stack, while it does."""
 
 import asyncio
-import math
+import signal
 import subprocess
 import sys
 import time
@@ -28,8 +28,8 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return lines
 
 
-def never(_: float) -> float:
-    return math.inf
+def never(since: float) -> float:
+    return since + 1_000
 
 
 def grind(seconds: float) -> None:
@@ -58,31 +58,58 @@ async def test_a_loop_that_waits_is_not_blocked(logged: list[dict[str, Any]]) ->
 
 
 GRINDING = """
-import asyncio, time
-from workers.watchdog import LoopWatchdog
+import asyncio, itertools, re, threading, time
+from workers import watchdog
+
+watchdog.HELD_SECONDS = 0.2
+
+def backtrack():
+    re.match("(a+)+$", "a" * 60 + "b")
 
 async def main():
-    async with LoopWatchdog({{}}, lambda since: since + 2, seconds=0.4):
-        time.sleep({seconds})
+    jobs = {{backtrack.__code__: "grinder"}}
+    async with watchdog.LoopWatchdog(jobs, lambda since: since + {limit}, seconds=0.4):
+        {what}
 
 asyncio.run(main())
 print("went on")
 """
 
 
-@pytest.mark.parametrize(("seconds", "code", "said"), [(60, 70, ""), (1, 0, "went on\n")])
-def test_a_process_whose_loop_is_blocked_for_longer_than_its_limit_ends_with_the_reason(
-    seconds: float, code: int, said: str
-) -> None:
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-c", GRINDING.format(seconds=seconds)],
+def ground(what: str, limit: float = 0.5) -> subprocess.CompletedProcess[str]:
+    """A process whose event loop does this, and may be blocked for so many seconds."""
+    return subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-c", GRINDING.format(what=what, limit=limit)],
         cwd=PROJECT,
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=40,
     )
 
-    assert done.returncode == code, done.stderr
-    assert done.stdout.endswith(said)
-    assert ("worker.blocked" in done.stdout) is (code == 70)
+
+@pytest.mark.parametrize("what", ["time.sleep(60)", "backtrack()"])
+def test_a_process_whose_loop_is_blocked_for_longer_than_its_limit_ends_with_the_reason(
+    what: str,
+) -> None:
+    done = ground(what)
+
+    assert done.returncode == 70, done.stderr
+    assert "worker.blocked" in done.stdout
+    assert ("grinder" in done.stdout) is (what == "backtrack()")
+
+
+@pytest.mark.parametrize("where", ["{}()", "threading.Thread(target={}).start(); time.sleep(60)"])
+@pytest.mark.parametrize("what", ["backtrack", "lambda: sum(itertools.repeat(1))"])
+def test_a_process_ends_though_its_interpreter_is_held(what: str, where: str) -> None:
+    done = ground(where.format(f"({what})"))
+
+    assert done.returncode in {70, -signal.SIGVTALRM}, done.stderr
+    assert ("most recent call first" in done.stderr) is (done.returncode != 70)
+
+
+def test_a_process_whose_loop_is_blocked_for_less_than_its_limit_goes_on() -> None:
+    done = ground("time.sleep(1); list(range(10_000_000))", limit=30)
+
+    assert (done.returncode, done.stdout[-8:]) == (0, "went on\n")
+    assert "worker.blocked" not in done.stdout
