@@ -14,6 +14,7 @@ from arq.connections import ArqRedis
 from app.control import Clock, Heartbeat, close_pool, open_control_pool, worker_name
 from app.core import redact
 from app.core.config import Config
+from app.core.job_scope import keep_from_jobs
 from app.core.messages import HostLimits
 from app.core.version import user_agent
 from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers
@@ -147,6 +148,8 @@ async def open_context(
             large_pages=thread.large_pages,
             hide=redact.text_redactor(config.secrets()),
         )
+        keep_from_jobs(redis.connection_pool, "disconnect")
+        keep_from_jobs(transport, "aclose")
         webhooks = await stack.enter_async_context(clients.guarded(WEBHOOK_CONNECTIONS))
         context.clients[WEBHOOK_CLIENT] = webhooks
         stack.push_async_callback(limiter.close)

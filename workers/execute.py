@@ -1,7 +1,9 @@
 """The executor: what happens to a run, in order."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +17,7 @@ from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadParameters
-from app.core.event_loop import starting_tasks_of_a_job
+from app.core.job_scope import job_scope
 from app.core.printable import UNSTORABLE, is_storable
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
@@ -73,7 +75,7 @@ async def execute(
                     async with run.opened():
                         _check_storable(params)
                         # 5. Set the outcome from what it returned and recorded.
-                        with _executing(ctx):
+                        with _executing(ctx, job):
                             result = await job.execute(run)
                         run.conclude(result)
                 # 6. Publish the outcome, or enqueue the attempt that follows.
@@ -150,13 +152,21 @@ async def _isolate_suspect(ctx: dict[str, Any], job: Job, run_id: UUID) -> None:
 
 
 @contextmanager
-def _executing(ctx: dict[str, Any]) -> Generator[None]:
-    """While the code of a job is executed; what it changes of the logging is undone."""
+def _executing(ctx: dict[str, Any], job: Job) -> Generator[None]:
+    """While the code of a job is executed; what it changes of the logging is undone.
+
+    Nor can it leave a lower limit of recursion, at which logging itself fails.
+    """
     logging: log.LoggingState | None = ctx.get("logging")
+    threads: dict[str, ThreadPoolExecutor] = ctx.setdefault("threads", {})
+    if job.name not in threads:
+        threads[job.name] = ThreadPoolExecutor(thread_name_prefix=job.name)
+    recursion = sys.getrecursionlimit()
     try:
-        with starting_tasks_of_a_job():
+        with job_scope(threads[job.name]):
             yield
     finally:
+        sys.setrecursionlimit(max(recursion, sys.getrecursionlimit()))
         if logging is not None:
             logging.restore()
 

@@ -15,6 +15,7 @@ from app.core import config, log
 from app.core.config import Config
 from app.core.errors import BadJob, RollcallError
 from app.core.event_loop import end_despite_threads, end_now, run_past_exits
+from app.core.job_scope import share_with_jobs
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.runs import log as run_log
 from app.runs.leases import Leases
@@ -102,6 +103,7 @@ def main() -> int:
         run = read_run()
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
+            share_with_jobs(loop)
             run_past_exits(loop, loop.create_task(execute_alone(run, settings)))
             end_despite_threads()
     except RollcallError as error:

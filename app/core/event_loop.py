@@ -7,12 +7,10 @@ import signal
 import sys
 import threading
 import time
-from asyncio.tasks import _unregister_task  # documented: "Extending asyncio"
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn, TypeVar, cast
+from typing import NoReturn, TypeVar
 
 from app.core import log
 
@@ -20,7 +18,6 @@ Result = TypeVar("Result")
 
 THREAD_SECONDS = 2.0  # for threads to end after the event loop
 
-_of_a_job: ContextVar[bool] = ContextVar("_of_a_job", default=False)
 _log = log.logger(__name__)
 
 
@@ -28,56 +25,34 @@ def run_past_exits(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Result]"
     """Run the loop until the task is done; returns its result, or raises its exception.
 
     asyncio ends the loop when any task or callback raises SystemExit or KeyboardInterrupt, or stops
-    it. One that a job has started must not end what else runs there: it is logged. Ctrl-C, where no
-    handler of the loop takes it, is raised.
+    it, and when the handler of a signal raises anything between two of them. What a job has started
+    must not end what else runs there: it is logged. Ctrl-C, where no handler of the loop takes it,
+    is raised.
     """
     task.add_done_callback(lambda _: loop.stop())
     while not task.done():
         try:
             loop.run_forever()
-        except (SystemExit, KeyboardInterrupt) as error:
-            interrupted = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-            if isinstance(error, KeyboardInterrupt) and interrupted:
-                raise
+        except BaseException as error:
+            if _is_interrupt(error) or (isinstance(error, OSError) and error.errno):
+                raise  # Ctrl-C, or the loop has lost its selector
             if not task.done():
                 _log_exit(error)
     return task.result()
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return default and isinstance(error, KeyboardInterrupt)
 
 
 def _log_exit(error: BaseException) -> None:
     _log.error(
         "loop.exit_ignored",
         error=repr(error),
-        fix="a task or callback of a job raised it: return from it, or raise an Exception",
+        fix="a task, callback or signal handler of a job raised it: return, or raise an Exception",
         exc_info=error,
     )
-
-
-@contextmanager
-def starting_tasks_of_a_job() -> Generator[None]:
-    """The tasks that are started in the block are a job's, which `asyncio.all_tasks` names."""
-    token = _of_a_job.set(True)
-    try:
-        yield
-    finally:
-        _of_a_job.reset(token)
-
-
-def hide_own_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Let `asyncio.all_tasks` name only tasks of jobs: a job may cancel, or wait for, all it names.
-
-    The worker's tasks, and those that execute other runs, must go on.
-    """
-
-    def create(
-        loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
-    ) -> "asyncio.Task[Any]":
-        task = asyncio.Task(coro, loop=loop, **options)
-        if not _of_a_job.get():
-            _unregister_task(task)
-        return task
-
-    loop.set_task_factory(cast("Any", create))
 
 
 class StopSignals:
@@ -120,5 +95,6 @@ def end_now(code: int = 0) -> NoReturn:
     """End this process as it would end by itself, but at once: nothing that runs is waited for."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(Exception):  # a job may have closed or replaced it
+            stream.flush()
     os._exit(code)

@@ -6,10 +6,12 @@ responses and the transport are httpx's.
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import httpx
+
+from app.core.job_scope import refuse_to_jobs
 
 _target: ContextVar[bytes] = ContextVar("_target")
 
@@ -46,6 +48,16 @@ class SlimClient(httpx.AsyncClient):
         self._direct_transport = transport
         self._default_headers = dict(headers)
         self._extensions = {"timeout": timeout.as_dict()}
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        refuse_to_jobs("AsyncClient.aclose")
+        await super().aclose()
+
+    async def __aenter__(self) -> Self:
+        """Open the client, which only its owner does."""
+        refuse_to_jobs("async with AsyncClient")
+        return await super().__aenter__()
 
     def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
         """Build a request as httpx does, from `params`, `headers` and `content` only."""

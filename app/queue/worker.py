@@ -25,7 +25,8 @@ from arq.utils import timestamp_ms, to_unix_ms
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.core.config import chosen_format
-from app.core.event_loop import StopSignals, end_despite_threads, hide_own_tasks, run_past_exits
+from app.core.event_loop import StopSignals, end_despite_threads, run_past_exits
+from app.core.job_scope import share_with_jobs
 from app.core.log import adopt_library_loggers, logger, report_fatal
 from app.core.tasks import cancel_all
 from app.queue.claimed_jobs import ClaimedJob, FetchedJobs
@@ -112,7 +113,7 @@ class SurvivingWorker(arq.worker.Worker):
 
     def run(self) -> None:
         """Process jobs until a signal, then close. No job ends the process for the others."""
-        hide_own_tasks(self.loop)
+        share_with_jobs(self.loop)
         self.main_task = self.loop.create_task(self.main())
         try:
             with contextlib.suppress(asyncio.CancelledError):

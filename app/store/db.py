@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import asyncpg
 
 from app.core import log
+from app.store.shared_pool import SharedPool
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -235,6 +236,16 @@ async def _skip_reset(_: Connection) -> None:
     """Skip the reset round trip: no session state outlives a transaction."""
 
 
+# What asyncpg.create_pool gives to its pool if its caller does not.
+_POOL_DEFAULTS: Mapping[str, Any] = {
+    "max_queries": 50_000,
+    "max_inactive_connection_lifetime": 300.0,
+    "loop": None,
+    "connection_class": asyncpg.Connection,
+    "record_class": asyncpg.Record,
+}
+
+
 async def create_pool(dsn: str, settings: Mapping[str, str], **options: Any) -> Pool:
     """Create a pool of the operator's connections, directly or through a pooler.
 
@@ -245,8 +256,9 @@ async def create_pool(dsn: str, settings: Mapping[str, str], **options: Any) -> 
         return await connect(dsn, settings, **more)
 
     # The stubs describe `connect` by all of asyncpg's parameters.
-    create = cast("Callable[..., Awaitable[Pool]]", asyncpg.create_pool)
-    return await create(dsn, connect=open_connection, reset=_skip_reset, **options)
+    create = cast("Callable[..., Awaitable[Pool]]", SharedPool)
+    given = {**_POOL_DEFAULTS, **options}
+    return await create(dsn, connect=open_connection, reset=_skip_reset, **given)
 
 
 def session_settings(idle_limit: float, lock_wait: float = 10.0) -> dict[str, str]:

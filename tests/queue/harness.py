@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +19,7 @@ from arq.cron import CronJob, cron
 from arq.worker import func
 from redis.exceptions import RedisError
 
-from app.core.event_loop import starting_tasks_of_a_job
+from app.core.job_scope import job_scope
 from app.core.log import configure
 from app.queue.jobs import dumps, loads, redis_pool
 from app.queue.worker import SurvivingWorker, install
@@ -139,8 +141,14 @@ async def ending_the_loop(ctx: Ctx, how: str) -> None:
     async def raising() -> None:
         raise KeyboardInterrupt if how == "interrupt" else SystemExit(3)
 
+    def too_long(*_: object) -> None:
+        raise TimeoutError("the alarm of a job")
+
     loop = asyncio.get_running_loop()
-    if how == "callback":
+    if how == "alarm":
+        signal.signal(signal.SIGALRM, too_long)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+    elif how == "callback":
         loop.call_soon(sys.exit, 3)
     elif how == "stop":
         loop.stop()
@@ -174,13 +182,66 @@ async def taking_signals(ctx: Ctx, how: str) -> None:
 async def cancelling_all(ctx: Ctx, whose: str) -> None:
     """Cancels all tasks that it sees, among them one of its own."""
     own = asyncio.current_task()
-    with starting_tasks_of_a_job():
+    with job_scope(ThreadPoolExecutor()):
         child = asyncio.create_task(asyncio.sleep(60))
     for task in asyncio.all_tasks():
         if whose == "all" or task is not own:
             task.cancel()
     await asyncio.wait({child})
     await note(ctx, "cancelled")
+
+
+async def breaking_the_loop(ctx: Ctx, how: str) -> None:
+    """Ends or replaces what other jobs need of the loop, which is refused."""
+    loop = asyncio.get_running_loop()
+    try:
+        with job_scope(ThreadPoolExecutor()):
+            if how == "asyncgens":
+                await loop.shutdown_asyncgens()
+            elif how == "executor":
+                await loop.shutdown_default_executor()
+            elif how == "replaced":
+                loop.set_default_executor(ThreadPoolExecutor())
+            else:
+                loop.set_task_factory(cast("Any", print))
+    except RuntimeError:
+        await note(ctx, "refused")
+
+
+async def filling_threads(ctx: Ctx) -> None:
+    """Occupies more threads than there are, for ever."""
+    with job_scope(ThreadPoolExecutor(2)):
+        ctx["left"] = [asyncio.create_task(asyncio.to_thread(time.sleep, 1_000)) for _ in range(50)]
+    await asyncio.sleep(0.1)
+    await note(ctx, "filled")
+
+
+async def resolving(ctx: Ctx) -> None:
+    """Needs threads of its own, and of the process."""
+    await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+    with job_scope(ThreadPoolExecutor(2)):
+        await asyncio.to_thread(note_at_once, "x")
+    await note(ctx, "resolved")
+
+
+def note_at_once(_: str) -> None:
+    """Does nothing, in a thread."""
+
+
+async def forking(ctx: Ctx, how: str) -> None:
+    """Forks; the child goes on in the loop, or gets a signal."""
+    child = os.fork()
+    if child:
+        if how == "terminated":
+            await asyncio.sleep(0.2)
+            os.kill(child, signal.SIGTERM)
+        _, code = await asyncio.to_thread(os.waitpid, child, 0)
+        await note(ctx, f"child_ended_{os.waitstatus_to_exitcode(code)}")
+    elif how == "terminated":
+        threading.Event().wait()
+    else:
+        for _ in range(100):
+            await note(ctx, "child_went_on")
 
 
 async def leaving_threads(ctx: Ctx, how: str) -> None:
@@ -228,6 +289,10 @@ FUNCTIONS = [
         taking_signals,
         leaving_threads,
         cancelling_all,
+        breaking_the_loop,
+        filling_threads,
+        resolving,
+        forking,
     )
 ]
 

@@ -133,7 +133,7 @@ async def test_a_second_signal_does_not_cut_the_cleanup_short(
         assert await left_behind(queue) == []
 
 
-@pytest.mark.parametrize("how", ["exit", "interrupt", "callback", "stop"])
+@pytest.mark.parametrize("how", ["exit", "interrupt", "callback", "stop", "alarm"])
 async def test_what_a_job_starts_cannot_end_the_worker_of_others(
     redis_server: RedisProcess, tmp_path: Path, how: str
 ) -> None:
@@ -204,6 +204,33 @@ async def test_a_job_that_cancels_all_tasks_cancels_only_its_own(
             await ended(worker)
 
         assert await queue.notes("handed_back") == []
+
+
+@pytest.mark.parametrize(
+    ("job", "how"),
+    [("breaking_the_loop", how) for how in ("asyncgens", "executor", "replaced", "factory")]
+    + [("filling_threads", None), ("forking", "goes on"), ("forking", "terminated")],
+)
+async def test_a_job_that_breaks_the_loop_threads_or_connections_breaks_only_its_own(
+    redis_server: RedisProcess, tmp_path: Path, job: str, how: str | None
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=3) as worker:
+            await enqueue(queue.redis, "handing_back", 1.0)
+            await until(lambda: queue.notes("started"))
+            await enqueue(queue.redis, job, *([how] if how else []))
+            await until(queue.none_waiting)
+            await enqueue(queue.redis, "resolving")
+            await until(lambda: queue.notes("resolved"))
+            ended_children = [await queue.notes(f"child_ended_{code}") for code in (1, -15)]
+            worker.terminate()
+            lines = await ended(worker)
+
+        assert await queue.notes("handed_back") == []
+        assert await queue.notes("child_went_on") == []
+        assert bool(await queue.notes("refused")) is (job == "breaking_the_loop")
+        assert [len(notes) for notes in ended_children] == [how == "goes on", how == "terminated"]
+        assert ("process.forked" in lines) is (how == "goes on")
 
 
 async def test_a_job_deaf_to_cancellation_does_not_keep_the_worker(
