@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 PROGRESS_SECONDS = 0.5  # seconds between two writes of the progress
 MAX_STATS_BYTES = 64_000
 MAX_SHOWN_FAILURES = 5
+MAX_LOGGED_FAILURES = 200  # as many lines as the log of a run keeps
 MAX_KEY_LENGTH = 2_000  # characters that an index of Postgres holds in any case
 WRITTEN = ("inserted", "changed", "unchanged")
 CLIENT_TIMEOUT = httpx.Timeout(20, connect=5, pool=None)
@@ -209,7 +210,9 @@ class Run:
         """Whether this attempt still holds the run: nothing else may write for it then."""
         return await progress.holds(self.context.pool, self.claimed)
 
-    def defer(self, until: datetime | timedelta | float, reason: str = "") -> RunDeferred:
+    def defer(
+        self, until: datetime | timedelta | float, reason: BaseException | str = ""
+    ) -> RunDeferred:
         """Postpone the run: `raise run.defer(until)`. An instant, or seconds from now.
 
         It fails instead if that is after the schedule's next tick, or the fourth time.
@@ -217,13 +220,17 @@ class Run:
         if not isinstance(until, datetime):
             delay = until if isinstance(until, timedelta) else timedelta(seconds=until)
             until = self.context.clock() + delay
-        return RunDeferred(until, reason[:MAX_MESSAGE_LENGTH] or "the job asked for it")
+        if until.tzinfo is None:
+            raise BadResult(f"run.defer: {until} has no zone, which run.now has")
+        text = attempts.text_of(reason)[:MAX_MESSAGE_LENGTH]
+        return RunDeferred(until, text or "the job asked for it")
 
     def part_failed(self, part: str, error: BaseException | str) -> None:
         """Record that a part of the run failed: the run ends as a partial failure."""
         text = attempts.text_of(error)[:MAX_MESSAGE_LENGTH]
         self._failures[part] = text
-        self.log.warning("part.failed", part=part, error=text)
+        if len(self._failures) <= MAX_LOGGED_FAILURES:
+            self.log.warning("part.failed", part=part, error=text)
 
     async def store(
         self, source: str, rows: Iterable[Mapping[str, Any]], *, key: str | Callable[[Any], str]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, TextIO, cast
 
 from app.core import redact
 from app.core.lazy_import import hidden
@@ -105,10 +105,19 @@ class LoggingState:
         logger(__name__).warning("logging.restored", fix="a job leaves the configuration as it is")
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to stderr, also after a job has closed it: its descriptor stays open."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.stream.closed:
+            self.stream = sys.stderr = open(2, "w", buffering=1, closefd=False, encoding="utf-8")  # noqa: SIM115 - for the rest of the process
+        super().emit(record)
+
+
 def _handler(
     shared: Sequence[Processor], format_: Format, secrets: Collection[str]
 ) -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             pass_foreign_args=True,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.core import log
 from app.core.enums import FailureKind, RunStatus
-from app.core.errors import BadParameters, Failure, LeaseLost, RollcallError
+from app.core.errors import BadParameters, BadResult, Failure, LeaseLost, RollcallError
 from app.runs.leases import Leases
 from app.store.db import (
     CONNECTION_LOST,
@@ -171,9 +171,6 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
     finally:
         overtime.cancel()
         outcome.fenced = leases.release(claimed) or outcome.fenced
-        # Of 100 MB, hiding secrets would block the loop; one across the first cut is known whole.
-        shown = 10 * MAX_MESSAGE_LENGTH
-        outcome.change_texts(lambda text: leases.hide(text[:shown])[:MAX_MESSAGE_LENGTH])
         await _shielded(_record(leases, claimed, outcome))
         _clear_cancellations()
 
@@ -285,6 +282,7 @@ def _clear_cancellations() -> None:
 
 
 async def _record(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
+    replaced = False
     for pause in (*_RECORD_RETRY_DELAYS, None):
         try:
             await outwait_locks(lambda: _record_once(leases, claimed, outcome))
@@ -293,6 +291,13 @@ async def _record(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome) 
             _log.warning("run.unrecorded", error=str(error), again_in=pause)
             if pause is not None:
                 await asyncio.sleep(pause)
+        except Exception as error:
+            if replaced:
+                raise
+            replaced = True
+            message = f"its outcome cannot be recorded: {type(error).__name__}: {text_of(error)}"
+            outcome.stats = outcome.deferral = outcome.retry = None
+            _set_error(outcome, RunStatus.FAILURE, BadResult(message), message)
     outcome.fenced = True  # the lease expires and a sweep requeues the run
 
 
@@ -301,6 +306,9 @@ async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutc
     if outcome.fenced:
         _log.warning("run.fenced", epoch=claimed.epoch)
         return
+    # Of 100 MB, hiding secrets would block the loop; one across the first cut is known whole.
+    shown = 10 * MAX_MESSAGE_LENGTH
+    outcome.change_texts(lambda text: leases.hide(text[:shown])[:MAX_MESSAGE_LENGTH])
     if outcome.status is RunStatus.CANCELLED:
         outcome.requeued = await store.release(leases.pool, claimed, now, outcome.hand_back_reason)
         again = outcome.requeued is not None

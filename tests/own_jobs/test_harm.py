@@ -1,15 +1,19 @@
 """A job that damages what it is given fails, and damages no other run."""
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.context import WorkerContext
 from app.jobs import Job, Run, job
 from tests import worker_harness
+from tests.fresh_process import PROJECT
 
 
 async def performed(context: WorkerContext, own: Job) -> dict[str, Any]:
@@ -78,6 +82,49 @@ async def test_postgres_is_not_used_from_another_event_loop(context: WorkerConte
     assert after["status"] == "success"
 
 
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("status", "good"), ("stats", object()), ("error_message", 7), ("deferral", "tomorrow")],
+)
+async def test_an_outcome_that_cannot_be_recorded_is_a_failure_that_says_so(
+    context: WorkerContext, member: str, value: object
+) -> None:
+    @job
+    async def own(run: Run) -> None:
+        setattr(run.outcome, member, value)
+
+    row = await performed(context, own)
+
+    assert (row["status"], row["error_type"]) == ("failure", "BadResult")
+    assert row["error_message"].startswith("its outcome cannot be recorded: ")
+
+
+async def test_a_run_is_not_deferred_to_an_instant_without_a_zone(context: WorkerContext) -> None:
+    @job
+    async def own(run: Run) -> None:
+        raise run.defer(datetime(2027, 3, 2, 12, 7), "later")  # noqa: DTZ001 - the fault
+
+    row = await performed(context, own)
+
+    assert (row["status"], row["error_type"]) == ("failure", "BadResult")
+    assert "2027-03-02 12:07:00 has no zone" in row["error_message"]
+
+
+async def test_as_many_failed_parts_are_logged_as_the_log_of_a_run_keeps(
+    context: WorkerContext,
+) -> None:
+    @job
+    async def own(run: Run) -> None:
+        for number in range(1_000):
+            run.part_failed(f"part {number}", "gone")
+
+    with capture_logs() as lines:
+        row = await performed(context, own)
+
+    assert (row["status"], row["stats"]) == ("partial_failure", {"parts_failed": 1_000})
+    assert len([line for line in lines if line["event"] == "part.failed"]) == 200
+
+
 async def test_a_job_cannot_leave_a_lower_limit_of_recursion(context: WorkerContext) -> None:
     before = sys.getrecursionlimit()
 
@@ -100,3 +147,24 @@ async def test_a_job_cannot_leave_a_lower_limit_of_recursion(context: WorkerCont
         sys.setrecursionlimit(before)
 
     assert (low, high) == (before, before + 100)
+
+
+CLOSED = """
+import sys
+from app.core import log
+from app.core.event_loop import end_now
+log.configure("json")
+sys.stderr.close()
+log.logger("x").warning("one.line")
+sys.stdout = None
+end_now(7)
+"""
+
+
+def test_a_process_logs_and_ends_although_a_job_has_closed_its_output() -> None:
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-c", CLOSED], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 7, done.stderr
+    assert "one.line" in done.stderr
