@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import partial
+from types import CodeType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -168,9 +170,17 @@ def declare_job(function: Function, options: JobOptions, at: Location | None = N
     return declared
 
 
+def code_of(declared: Any) -> CodeType | None:
+    """The code of a function beneath its decorators and partials, or None: of a class."""
+    declared = inspect.unwrap(declared)
+    while isinstance(declared, partial):
+        declared = inspect.unwrap(declared.func)
+    return getattr(declared, "__code__", None)
+
+
 def location_of(declared: Any) -> Location:
     """Where a function or a class is declared."""
-    code = getattr(declared, "__code__", None)
+    code = code_of(declared)
     if code is not None:
         return Location(code.co_filename, code.co_firstlineno)
     try:
@@ -184,13 +194,13 @@ def _declare(function: Function, options: JobOptions, at: Location) -> Job:
         known = ", ".join(sorted(JobOptions.__annotations__))
         raise ValueError(f"@job takes no {unknown[0]!r}; known: {known}")
     check_kinds(options)
+    params, takes_ctx = _params_of(function)
     name = options.get("name", getattr(function, "__name__", ""))
     if not NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} cannot be a job's name: 1 to 60 of a-z, 0-9, `_`, `-` and `.`, a letter"
             " first; pass name=…"
         )
-    params, takes_ctx = _params_of(function)
     schedules = options.get("schedules") or own_schedule(name, options, at)
     _check_defaults(params, has_schedule=schedules is not no_schedule)
     return Job(
@@ -247,7 +257,9 @@ def params_model(name: str, parameters: Sequence[inspect.Parameter]) -> type[Par
         with warnings.catch_warnings():
             # A parameter may have the name of a method of pydantic's, such as `json` or `schema`.
             warnings.simplefilter("ignore", UserWarning)
-            return create_model(name, __base__=Params, **fields)
+            model = create_model(name, __base__=Params, **fields)
+            model.model_rebuild()  # else a type within another that is not found is, at each run
+            return model
     except (PydanticUserError, NameError) as error:
         first = str(error).partition("\n")[0]
         raise ValueError(f"its parameters cannot be read from JSON: {first}") from None

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import inspect
 import os
 import resource
 import socket
@@ -46,6 +45,7 @@ from workers.decider_process import DeciderOrder, DeciderProcess
 from workers.deciding import deciding_state, triggers_of
 from workers.execute import org_slots
 from workers.isolation import Isolation
+from workers.job import code_of
 from workers.maintenance import maintain_partitions
 from workers.org_alerts import OrgAlertSender
 from workers.registry import JobRegistry
@@ -125,7 +125,7 @@ async def _open_services(
     ctx.update(watcher=watcher, pings=pings, sender=sender, org_alerts=org_alerts, health=health)
     await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
     ctx["logging"] = log.LoggingState.now()
-    codes = {inspect.unwrap(job.function).__code__: job.name for job in jobs.jobs}
+    codes = {code: job.name for job in jobs.jobs if (code := code_of(job.function))}
     blocked_until = partial(_blocked_until, config, leases)
     await stack.enter_async_context(LoopWatchdog(codes, blocked_until))
 

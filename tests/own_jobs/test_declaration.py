@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import typer
@@ -25,6 +26,10 @@ from app.web.http_error import PARAMETER
 from scripts import run_request
 from tests.configs import NO_POSTGRES, config_for
 from workers import registry
+from workers.job import code_of, location_of
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 CONFIG = config_for(NO_POSTGRES, "redis://127.0.0.1:1")
 HERE = Path(__file__).name
@@ -81,6 +86,10 @@ class Opaque:
 
 async def unreadable(run: Run, *, what: Opaque | None = None) -> None:
     del run, what
+
+
+async def lost(run: Run, *, prices: Sequence["Decimal"] = ()) -> None:
+    del run, prices
 
 
 async def without_run() -> None:
@@ -293,6 +302,7 @@ def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
         (without_run, {}, "takes a run: write `async def name(run: Run)`"),
         (other_first, {}, "write `run: Run`, or `ctx` for arq's own"),
         (not_async, {}, "write `async def`"),
+        (lost, {}, "its parameters cannot be read from JSON: name 'Decimal' is not defined"),
         (prices, {"cron": "* * * * *", "every": 60}, "cron and every contradict each other"),
         (prices, {"cron": "61 * * * *"}, "61"),
         (prices, {"cron": "* * * * *", "timezone": "Africa/Logos"}, "Africa/Logos"),
@@ -329,6 +339,20 @@ def test_what_cannot_work_is_refused_with_its_place(
     line = inspect.getsourcelines(function)[1]
     assert str(refused.value).startswith(f"tests/own_jobs/{HERE}:{line}: ")
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("function", [partial(prices, region="ke"), wraps(prices)(partial(prices))])
+def test_a_partial_is_a_job_with_the_place_and_the_code_of_its_function(function: Any) -> None:
+    declared = job(name="partial")(function)
+
+    assert declared.defined_at == location_of(prices)
+    assert code_of(declared.function) is prices.__code__
+
+
+@pytest.mark.parametrize("function", [job(prices), Opaque()])
+def test_an_object_that_is_no_function_is_refused_for_that(function: Any) -> None:
+    with pytest.raises(BadJob, match="write `async def`"):
+        job(function)
 
 
 class Bare:
