@@ -5,9 +5,9 @@ import faulthandler
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping
+from time import monotonic  # which a job may have patched in its module, so that timers never fire
 from types import CodeType, FrameType
 from typing import Any, NoReturn, Self
 
@@ -49,7 +49,7 @@ class LoopWatchdog:
         self._jobs, self._until, self._seconds = jobs, until, seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="loop-watchdog", daemon=True)
-        self._beat = time.monotonic()
+        self._beat = monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._reported = False
 
@@ -73,14 +73,14 @@ class LoopWatchdog:
         faulthandler.unregister(signal.SIGVTALRM)
 
     def _tick(self) -> None:
-        self._beat, self._reported = time.monotonic(), False
+        self._beat, self._reported = monotonic(), False
         self._timer = self._loop.call_later(CHECK_SECONDS, self._tick)
 
     def _watch(self) -> None:
-        checked, suspended_seconds, beat = time.monotonic(), 0.0, self._beat
+        checked, suspended_seconds, beat = monotonic(), 0.0, self._beat
         while not self._stopped.wait(CHECK_SECONDS):
             self._set_timers()
-            before, checked = checked, time.monotonic()
+            before, checked = checked, monotonic()
             # If this thread was late too, the process or the machine was suspended.
             suspended = checked - before > self._seconds
             if beat != self._beat:
@@ -98,12 +98,12 @@ class LoopWatchdog:
                 end_now(EXIT_CODE)
 
     def _set_timers(self) -> None:
-        seconds = max(self._until(self._beat) - time.monotonic(), 0) + HELD_SECONDS
+        seconds = max(self._until(self._beat) - monotonic(), 0) + HELD_SECONDS
         signal.setitimer(signal.ITIMER_PROF, seconds)
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds + HELD_SECONDS)
 
     def _end_held(self, _: int, frame: FrameType | None) -> NoReturn:
-        _log.error("worker.blocked", **self._blocking(time.monotonic() - self._beat, frame))
+        _log.error("worker.blocked", **self._blocking(monotonic() - self._beat, frame))
         end_now(EXIT_CODE)
 
     def _blocking(self, seconds: float, frame: FrameType | None) -> dict[str, Any]:
