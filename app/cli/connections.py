@@ -1,7 +1,9 @@
 """Settings and connections of a command, and the errors of the servers in one sentence."""
 
 import asyncio
+import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ Result = TypeVar("Result")
 
 REDIS_AWAY = (RedisError, OSError, TimeoutError)
 _RECORDED = "It is recorded all the same: a worker enqueues what is queued once Redis is there."
+TIDY_SECONDS = 5.0  # for a command that SIGTERM has cancelled
 POSTGRES_FAULTS = (*db.UNAVAILABLE, asyncpg.PostgresError)
 
 
@@ -104,10 +107,51 @@ def redis_may_be_away() -> Generator[None]:
 def run_async(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run the coroutine function in a new event loop; returns its result.
 
-    Raises BadConfig if a server cannot be reached, refuses or has no tables.
+    The first SIGINT or SIGTERM cancels it, so that it tidies up, and ends the process afterwards;
+    a second one does so at once. Raises BadConfig if a server cannot be reached, refuses or has no
+    tables.
     """
-    with server_errors():
-        return asyncio.run(run())
+    if threading.current_thread() is not threading.main_thread():
+        with server_errors():
+            return asyncio.run(run())
+    received: list[int] = []
+    try:
+        with server_errors():
+            return asyncio.run(_cancelled_by_signals(run, received))
+    finally:
+        if signal.SIGTERM in received:
+            signal.raise_signal(signal.SIGTERM)
+        if received:
+            raise KeyboardInterrupt
+
+
+async def _cancelled_by_signals(
+    run: Callable[[], Coroutine[Any, Any, Result]], received: list[int]
+) -> Result:
+    loop, task = asyncio.get_running_loop(), asyncio.create_task(run())
+    second = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+    def stop(number: int) -> None:
+        if number == signal.SIGTERM:
+            loop.call_later(TIDY_SECONDS, signal.raise_signal, signal.SIGTERM)
+        task.cancel()
+
+    def receive(number: int, _: object) -> None:
+        signal.signal(number, second[signal.Signals(number)])
+        received.append(number)
+        # Not at once, as asyncio's own handler: the loop may be about to set what it would cancel.
+        loop.call_soon_threadsafe(stop, number)
+
+    before = {
+        number: signal.signal(number, receive)
+        for number in second
+        if callable(signal.getsignal(number)) or number == signal.SIGTERM
+    }
+    try:
+        return await task
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

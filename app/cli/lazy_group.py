@@ -1,6 +1,7 @@
 """A group of commands whose modules are imported when a command is used, not for `--help`."""
 
 import gc
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -39,7 +40,7 @@ class LazyCommand:
         for command in group.commands.values():
             command.short_help = _first_sentence(command.help)
             command.callback = _after(execute_imports, command.callback)
-        group.callback = _after(gc.enable, group.callback)
+        group.callback = _after(execute_imports, group.callback)
         if not self.is_group:
             return group.commands[name]
         group.name = name
@@ -49,9 +50,10 @@ class LazyCommand:
 def _after(
     step: Callable[[], None], callback: Callable[..., Any] | None
 ) -> Callable[..., Any] | None:
-    """The callback of a command, which executes `step` before, and with the collector enabled.
+    """The callback of a command, which executes `step` before, as an entry point left it.
 
-    An entry point disables the collector, which takes a twelfth of the imports.
+    That disables the collector, which takes a twelfth of the imports, and handles SIGINT itself: an
+    import that reads from a deferred module would clear a KeyboardInterrupt.
     """
     if callback is None:
         return None
@@ -60,6 +62,10 @@ def _after(
     def both(*args: Any, **named: Any) -> Any:
         step()
         gc.enable()
+        if callable(handler := signal.getsignal(signal.SIGINT)) and (
+            handler is not signal.default_int_handler
+        ):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return callback(*args, **named)
 
     return both

@@ -207,8 +207,6 @@ def main() -> None:
     logging.getLogger("asyncio").addFilter(_is_not_abandoned)
     entry_handler = signal.getsignal(signal.SIGINT)
     try:
-        if callable(entry_handler):
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             app(prog_name=PROGRAM)
         finally:

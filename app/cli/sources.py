@@ -86,7 +86,8 @@ def lint(
         for path, fault in faults:
             terminal.write_line(f"{path}:{fault}")
         if not faults:
-            sys.stdout.write(f"{len(files)} recipes, no fault\n")
+            recipes = "recipe" if len(files) == 1 else "recipes"
+            sys.stdout.write(f"{len(files)} {recipes}, no fault\n")
     if faults:
         raise typer.Exit(1)
 

@@ -82,7 +82,7 @@ async def test_from_an_address_to_a_tried_recipe_and_what_an_edit_changes(
     edited = await app(environment, "diff", str(file), "--golden", str(kept), "--json")
 
     assert [one.returncode for one in (made, linted, tried, same)] == [0, 0, 0, 0], made.stderr
-    assert linted.stdout == "1 recipes, no fault\n"
+    assert linted.stdout == "1 recipe, no fault\n"
     assert "12 rows, 0 refused" in tried.stdout
     assert "12 of 12" in tried.stdout  # the column `note` is empty in all of them
     assert "and 2 rows more" in tried.stdout

@@ -116,6 +116,30 @@ async def test_an_interrupt_is_silent_and_130(
     assert (process.returncode, *said) == (130, b"", b"")
 
 
+def test_an_interrupt_while_a_command_is_imported_is_silent_too(
+    command: Path, tmp_path: Path
+) -> None:
+    # A module that is executed at its first attribute: the import statement that reads it clears
+    # what is raised there.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def interrupt(event, args):\n"
+        "    if event == 'exec' and 'authoring/trial.py' in getattr(args[0], 'co_filename', ''):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.addaudithook(interrupt)\n"
+    )
+
+    ended = subprocess.run(  # noqa: S603 - ourselves
+        [command, "source", "lint", str(ROOT / "sources.example" / "books.toml")],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)},  # noqa: TID251 - the child's
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
 def test_an_interrupt_while_python_finds_its_packages_is_silent_too(
     command: Path, tmp_path: Path
 ) -> None:

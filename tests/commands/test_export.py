@@ -1,9 +1,11 @@
 """What is taken out is whole, streamed, and says what the tables say."""
 
+import asyncio
 import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -23,6 +25,7 @@ from app.store.db import OPERATOR_SESSION, Pool
 from tests import servers as real
 from tests import worker_harness
 from tests.commands.conftest import ROOT, Rollcall, RollcallJson
+from tests.wait import until
 
 ROWS = 1_000_000
 MOST_MB = 300
@@ -205,6 +208,31 @@ async def test_an_export_that_fails_leaves_no_file_and_the_old_one_as_it_was(
     assert result.exit_code != 0
     assert file.read_text() == "before"
     assert os.listdir(tmp_path) == ["runs.csv"]  # noqa: PTH208 - one look, not a walk
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+async def test_an_export_that_is_stopped_leaves_no_part_of_a_file(
+    surroundings: dict[str, str], pool: Pool, tmp_path: Path, stop: signal.Signals
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "export", "runs", str(tmp_path / "runs.csv")),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]} | surroundings,  # noqa: TID251 - the child's
+        stderr=subprocess.PIPE,
+    )
+
+    async def writing() -> bool:
+        return bool(os.listdir(tmp_path))  # noqa: PTH208 - one look, not a walk
+
+    async with pool.acquire() as holder, holder.transaction():
+        await holder.execute("LOCK TABLE runs")  # so that it does not end before
+        await until(writing, 60, "the part")
+        process.send_signal(stop)
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+
+    assert process.returncode == (130 if stop is signal.SIGINT else -signal.SIGTERM)
+    assert b"Traceback" not in said
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - the same
 
 
 async def test_a_pipe_is_written_to_and_stays_a_pipe(
