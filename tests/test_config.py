@@ -221,6 +221,17 @@ def test_a_database_may_have_several_hosts_each_with_its_port(
             config.load()
 
 
+@pytest.mark.parametrize("password", ["p@:/%", "1/2", "a@b:/c", "1#2"])
+def test_a_password_that_must_be_percent_encoded_is_named_as_the_fault(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    database = refusal(monkeypatch, DATABASE_URL=f"postgresql://u:{password}@db.example:5432/x")
+    redis = refusal(monkeypatch, REDIS_URL=f"redis://:{password}@redis.example:6379/0")
+
+    assert "special characters in a password must be percent-encoded" in database
+    assert "special characters in a password must be percent-encoded" in redis
+
+
 def test_no_secret_is_shown_by_the_settings_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://ada:s3cret@db.example/x")
     monkeypatch.setenv("REDIS_URL", "redis://:s3cret@redis.example")

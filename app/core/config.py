@@ -88,15 +88,23 @@ def _postgres(value: SecretStr) -> SecretStr:
 
 
 def _readable_address(value: SecretStr) -> SecretStr:
-    try:
-        # Of several hosts, which Postgres' URLs may have, each has a port of its own.
-        for host in urlsplit(value.get_secret_value()).netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{host}").port
-    except ValueError:
+    if not _has_readable_address(value.get_secret_value()):
         raise ValueError(
             "is not a valid URL; special characters in a password must be percent-encoded"
-        ) from None
+        )
     return value
+
+
+def _has_readable_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Of several hosts, which Postgres' URLs may have, each has a port of its own.
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
+    except ValueError:
+        return False
+    # A password that has a / or # ends what is read as the host.
+    return parts.scheme == "unix" or "@" not in parts.path + parts.fragment
 
 
 def _redis(value: SecretStr) -> SecretStr:
