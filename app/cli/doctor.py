@@ -106,8 +106,7 @@ async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
     ]
     declared = [schedule.key for schedule in loaded.declared]
     faults = registry.recipe_faults(config)
-    findings = [findings_.faulty_job(fault) for fault in loaded.faults]
-    findings += setting_checks.of_references(
+    findings = setting_checks.of_references(
         config, dict.fromkeys([*declared, *loaded.names()]), registry.source_names(config)
     )
     pool: db.Pool | None = None
@@ -118,7 +117,7 @@ async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
         findings.append(findings_.fault("postgres", f"{what})", fix))
     try:
         return findings + await checks.run_checks(
-            checks.DiagnosticTargets(config, pool, redis, disabled, declared, faults)
+            checks.DiagnosticTargets(config, pool, redis, disabled, declared, loaded.faults, faults)
         )
     finally:
         await redis.aclose(close_connection_pool=True)

@@ -17,7 +17,7 @@ from app.core.config import Config
 from app.core.errors import BadSchedule, WrongSchema
 from app.health import keys, setting_checks
 from app.health.facts import WorkerFacts
-from app.health.findings import Finding, Repair, fault, ok, warning
+from app.health.findings import Finding, Repair, fault, faulty_job, ok, warning
 from app.health.keys import server_time
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -40,7 +40,7 @@ class DiagnosticTargets:
     """What the checks examine. `disabled`: disabled jobs, with the reason.
 
     `declared`: the keys of the schedules that the code and the recipe directory declare.
-    `recipe_faults`: the faults of the recipes, one line each.
+    `job_faults`, `recipe_faults`: why own jobs and recipes cannot be loaded, one line each.
     """
 
     config: Config
@@ -48,6 +48,7 @@ class DiagnosticTargets:
     redis: ArqRedis
     disabled: Sequence[tuple[str, str]]
     declared: Collection[str]
+    job_faults: Sequence[str] = ()
     recipe_faults: Sequence[str] = ()
 
 
@@ -57,6 +58,7 @@ Check = Callable[[DiagnosticTargets], Awaitable[Sequence[Finding]]]
 async def run_checks(targets: DiagnosticTargets) -> list[Finding]:
     """Run every check. A check that fails becomes a finding. Never raises."""
     found: list[Finding] = [
+        *map(faulty_job, targets.job_faults),
         *setting_checks.of_settings(targets.config),
         *setting_checks.of_credentials(targets.disabled),
         *setting_checks.of_recipes(targets.recipe_faults),
@@ -301,6 +303,8 @@ async def _gaps(pool: Pool) -> list[Finding]:
 async def _undeclared(targets: DiagnosticTargets) -> list[Finding]:
     gone = await diagnostics.undeclared_schedules(_pool(targets), targets.declared)
     fix = "if no old worker that declares it is left: rollcall retire"
+    if targets.job_faults or targets.recipe_faults:
+        fix = "correct what cannot be loaded, see above; only if it was removed: rollcall retire"
     return [warning("schedule", f"{key} is no longer declared", f"{fix} {key}") for key in gone]
 
 

@@ -241,6 +241,22 @@ async def test_a_schedule_that_nothing_declares_is_a_warning_until_it_is_retired
     assert "schedule" not in [one.subject for one in after]
 
 
+async def test_a_schedule_is_to_be_retired_only_after_what_cannot_be_loaded_is_corrected(
+    pool: Pool, redis: ArqRedis
+) -> None:
+    gone = DeclaredSchedule("gone", "gone", Schedule.every(3600, name="gone"), Policies())
+    await edit.register(pool, [gone], datetime.now(UTC))
+    job = DiagnosticTargets(Config(), pool, redis, (), (), job_faults=["jobs/gone.py:1: invalid"])
+    recipe = DiagnosticTargets(Config(), pool, redis, (), (), recipe_faults=["gone.toml: line 1"])
+
+    findings = [await doctor.run_checks(targets) for targets in (job, recipe)]
+
+    fixes = [one.fix for found in findings for one in found if one.subject == "schedule"]
+    fix = "correct what cannot be loaded, see above; only if it was removed: rollcall retire gone"
+    assert fixes == [fix, fix]
+    assert "jobs/gone.py:1: invalid" in [one.message for one in findings[0]]
+
+
 async def test_policies_that_cannot_be_read_are_a_fault(pool: Pool, redis: ArqRedis) -> None:
     declared = DeclaredSchedule("scrape", "scrape", Schedule.every(3600, name="scrape"), Policies())
     await edit.register(pool, [declared], datetime.now(UTC))
