@@ -227,6 +227,23 @@ async def test_the_page_of_a_job_pages_and_filters_its_runs(site: Site, scene: S
     assert nonsense.status_code in {400, 404}
 
 
+async def test_a_job_without_a_schedule_has_the_list_of_its_runs_as_its_page(
+    site: Site, scene: Scene
+) -> None:
+    await scene.job("a", [GOOD])
+    await scene.pool.execute("UPDATE runs SET job = 'by_hand', trigger = 'manual'")
+
+    async with site.signed_in(Scope.READ) as visitor:
+        answer = await visitor.get("/jobs/by_hand")
+        shown = await visitor.get(answer.headers.get("location", "/"))
+        unknown = await visitor.get("/jobs/none")
+
+    assert (answer.status_code, shown.status_code) == (303, 200)
+    assert answer.headers["location"] == "/runs?job=by_hand&period="
+    assert shown.text.count('href="/runs/') == 1
+    assert unknown.status_code == 404
+
+
 async def test_a_tick_tells_its_story(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD, TickReason.SCHEDULER_DOWN])

@@ -5,7 +5,7 @@ import gzip
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
 from redis.exceptions import RedisError
@@ -84,13 +84,19 @@ async def home(request: Request, user: SessionUser) -> Response:
 
 
 async def job(request: Request, user: SessionUser) -> Response:
-    """The page of one schedule: its ticks, runs and actions. Raises HTTPException 400 or 404."""
+    """The page of one schedule: its ticks, runs and actions. Raises HTTPException 400 or 404.
+
+    A job without a schedule, which has run by hand, has the list of its runs.
+    """
     context, key = web_context(request), request.path_params["key"]
     query = _run_query(request, key)
     patience = timedelta(seconds=context.config.lease_seconds)
     try:
         async with transaction(context.pool, user.org_id) as connection:
-            data = await _read_schedule(connection, (key, user.org_id), patience)
+            line = await _schedule(connection, key, user.org_id)
+            if line is None:
+                return await _runs_by_hand(connection, key, user)
+            data = await _read_schedule(connection, line, patience)
             runs = await run_pages.run_page(connection, query.filters, PER_PAGE)
             edits = await schedule_edits.edits(connection, key, EDITS)
             labels = await job_labels.labels(connection, user, [key])
@@ -186,9 +192,8 @@ class _ScheduleData:
 
 
 async def _read_schedule(
-    connection: Connection, key_and_org: tuple[str, UUID | None], patience: timedelta
+    connection: Connection, line: ScheduleSummary, patience: timedelta
 ) -> _ScheduleData:
-    line = await find_schedule(connection, *key_and_org)
     now = await heartbeats.database_now(connection)
     ticks = await overview.ticks(connection, {line.id: EPOCH}, SHOWN_TICKS)
     gaps = await overview.gaps(connection, [line.id], SHOWN_TICKS)
@@ -201,10 +206,23 @@ async def _read_schedule(
 
 async def find_schedule(connection: Connection, key: str, org_id: UUID | None) -> ScheduleSummary:
     """The schedule, if it is this organisation's, or any for the operator. Raises 404."""
-    line = await overview.one(connection, key, org_id) if key.isprintable() else None
+    line = await _schedule(connection, key, org_id)
     if line is None:
         raise HTTPException(404, "No such job.")
     return line
+
+
+async def _schedule(
+    connection: Connection, key: str, org_id: UUID | None
+) -> ScheduleSummary | None:
+    return await overview.one(connection, key, org_id) if key.isprintable() else None
+
+
+async def _runs_by_hand(connection: Connection, key: str, user: SessionUser) -> Response:
+    visible = user.org_id is None and key.isprintable()
+    if not visible or not await listing.runs(connection, RunFilter(job=key), 1):
+        raise HTTPException(404, "No such job.")
+    return RedirectResponse(f"/runs?{urlencode({'job': key, 'period': ''})}", 303, NO_STORE)
 
 
 def _upcoming(line: ScheduleSummary, now: datetime) -> list[datetime]:
