@@ -4,7 +4,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from app.core.enums import Scope
-from tests.dashboard.browser import PHONE, faults, too_wide
+from tests.dashboard.browser import AXE, PHONE, faults, too_wide
 from tests.dashboard.filled import fill
 from tests.dashboard.fixtures import Scene
 from tests.dashboard.server import Site
@@ -29,6 +29,7 @@ async def test_a_reader_can_read_every_data_page_on_a_phone_in_the_dark(
         viewport={"width": PHONE[0], "height": PHONE[1]},
         color_scheme="dark",
     )
+    await context.add_init_script(AXE)
     page = await context.new_page()
     await sign_in(page, site)
     found: dict[str, list[str]] = {}

@@ -11,7 +11,7 @@ from app.health.alerts.watch import AlertContext, check
 from app.store.reports import metrics
 from tests.api.clients import wares
 from tests.clock import SettableClock
-from tests.dashboard.browser import DESK, faults, too_wide
+from tests.dashboard.browser import AXE, DESK, faults, too_wide
 from tests.dashboard.fixtures import BAD, GOOD, Scene, alive
 from tests.dashboard.server import Site
 from tests.runs.harness import Desk, ended
@@ -42,6 +42,7 @@ async def opened(browser: Browser, site: Site, look: Look) -> Page:
         color_scheme="dark" if look.dark else "light",
         java_script_enabled=look.scripts,
     )
+    await context.add_init_script(AXE)
     return await context.new_page()
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page
@@ -14,7 +15,7 @@ from app.store.db import Pool
 from tests.api.clients import wares
 from tests.configs import NO_POSTGRES, config_for
 from tests.dashboard import server as sites
-from tests.dashboard.browser import DESK, faults, too_wide
+from tests.dashboard.browser import AXE, DESK, faults, too_wide
 from tests.dashboard.collected import HOSTILE
 from tests.dashboard.filled import LONG, LONG_JOB, live, pages
 from tests.dashboard.fixtures import BAD, GOOD, Scene
@@ -60,16 +61,16 @@ class Look:
     """How a page is looked at."""
 
     size: tuple[int, int]
-    dark: bool
+    schemes: tuple[Literal["light", "dark"], ...]
     scripts: bool
 
 
 LOOKS = {
-    "desk": Look(DESK, dark=False, scripts=True),
-    "desk in the dark": Look(DESK, dark=True, scripts=True),
-    "phone": Look(NARROW, dark=False, scripts=True),
-    "phone without scripts": Look(NARROW, dark=True, scripts=False),
+    "desk, also in the dark": Look(DESK, ("light", "dark"), scripts=True),
+    "phone": Look(NARROW, ("light",), scripts=True),
+    "phone without scripts": Look(NARROW, ("dark",), scripts=False),
 }
+DESK_LOOK = Look(DESK, ("light",), scripts=True)
 
 
 @asynccontextmanager
@@ -80,11 +81,11 @@ async def looked_at(
     context = await browser.new_context(
         base_url=url,
         viewport={"width": look.size[0], "height": look.size[1]},
-        color_scheme="dark" if look.dark else "light",
         java_script_enabled=look.scripts,
     )
     for name, value in cookies.items():
         await context.add_cookies([{"name": name, "value": value, "url": url}])
+    await context.add_init_script(AXE)
     page, complaints = await context.new_page(), list[str]()
 
     def note(said: ConsoleMessage) -> None:
@@ -113,10 +114,13 @@ async def wrong(
     found: dict[str, list[str]] = {}
     async with looked_at(browser, url, cookies, look) as (page, complaints):
         for path in paths:
+            await page.emulate_media(color_scheme=look.schemes[0])
             answer = await page.goto(path)
             status = 0 if answer is None else answer.status
             faulty = [] if status in {200, 503} else [f"status {status}"]
-            found[path] = [*faulty, *await barriers(page, look), *complaints]
+            for scheme in look.schemes:
+                await page.emulate_media(color_scheme=scheme)
+                found[f"{path} {scheme}"] = [*faulty, *await barriers(page, look), *complaints]
             complaints.clear()
     return {path: what for path, what in found.items() if what}
 
@@ -191,7 +195,7 @@ async def test_nothing_bars_a_reader_while_a_server_is_away(
     assert {name: what for name, what in found.items() if what} == {}
 
 
-@pytest.mark.parametrize("look", [LOOKS["desk"], LOOKS["phone"]], ids=["desk", "phone"])
+@pytest.mark.parametrize("look", [DESK_LOOK, LOOKS["phone"]], ids=["desk", "phone"])
 async def test_nothing_bars_a_reader_of_200_jobs_without_a_worker(
     browser: Browser, site: Site, scene: Scene, pool: Pool, look: Look
 ) -> None:
@@ -217,7 +221,7 @@ async def test_a_foreign_text_does_not_turn_ours_around(
     browser: Browser, site: Site, scene: Scene
 ) -> None:
     names = await live(scene)
-    async with looked_at(browser, site.url, await cookies_of(site), LOOKS["desk"]) as (page, _):
+    async with looked_at(browser, site.url, await cookies_of(site), DESK_LOOK) as (page, _):
         await page.goto(f"/jobs/{names['key']}")
         places: list[float] = await page.evaluate(PLACES)
 
