@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any
@@ -158,12 +157,9 @@ def _executing(ctx: dict[str, Any], job: Job) -> Generator[None]:
     Nor can it leave a lower limit of recursion, at which logging itself fails.
     """
     logging: log.LoggingState | None = ctx.get("logging")
-    threads: dict[str, ThreadPoolExecutor] = ctx.setdefault("threads", {})
-    if job.name not in threads:
-        threads[job.name] = ThreadPoolExecutor(thread_name_prefix=job.name)
     recursion = sys.getrecursionlimit()
     try:
-        with job_scope(threads[job.name]):
+        with job_scope(job.name):
             yield
     finally:
         sys.setrecursionlimit(max(recursion, sys.getrecursionlimit()))

@@ -34,8 +34,9 @@ def run_past_exits(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Result]"
         try:
             loop.run_forever()
         except BaseException as error:
-            if _is_interrupt(error) or (isinstance(error, OSError) and error.errno):
-                raise  # Ctrl-C, or the loop has lost its selector
+            lost = loop.is_closed() or (isinstance(error, OSError) and error.errno)
+            if _is_interrupt(error) or lost:  # Ctrl-C, or a loop that would raise it for ever
+                raise
             if not task.done():
                 _log_exit(error)
     return task.result()

@@ -4,32 +4,75 @@ import asyncio
 import os
 import selectors
 import signal
+import threading
 from asyncio.tasks import _unregister_task  # documented: "Extending asyncio"
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, cast
 
 from app.core import log
 
-# The threads of the job whose code runs; None for code of the process itself.
-_threads: ContextVar[ThreadPoolExecutor | None] = ContextVar("_threads", default=None)
 _log = log.logger(__name__)
 
 
-@contextmanager
-def job_scope(threads: ThreadPoolExecutor) -> Generator[None]:
-    """Code of a job is executed in the block, and in the tasks and callbacks that it starts.
+class JobThreads:
+    """The threads of one job: of its `asyncio.to_thread` and its look-ups of addresses.
 
-    `threads`: where its `asyncio.to_thread` and its look-ups of addresses run.
+    They end with the job's last run, unless one is busy: a worker of many jobs keeps none, and
+    those that never end stay as many as the job may have.
     """
-    token = _threads.set(threads)
-    try:
-        yield
-    finally:
-        _threads.reset(token)
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._runs = self._busy = 0
+
+    @contextmanager
+    def scope(self) -> Generator[None]:
+        """Code of the job is executed in the block, and in the tasks that it starts."""
+        token = _threads.set(self)
+        self._runs += 1
+        try:
+            yield
+        finally:
+            _threads.reset(token)
+            self._runs -= 1
+            if self._pool is not None and not self._runs and not self._busy:
+                self._pool.shutdown(wait=False)
+                self._pool = None
+
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads, which are started as they are needed."""
+        self._pool = self._pool or ThreadPoolExecutor(thread_name_prefix=self._job)
+        return self._pool
+
+    def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, which counts as busy while it is executed in a thread."""
+
+        def counted(*args: Any) -> Any:
+            with self._lock:
+                self._busy += 1
+            try:
+                return function(*args)
+            finally:
+                with self._lock:
+                    self._busy -= 1
+
+        return counted
+
+
+# The threads of the job whose code runs; None for code of the process itself.
+_threads: ContextVar[JobThreads | None] = ContextVar("_threads", default=None)
+_threads_by_job: dict[str, JobThreads] = {}
+
+
+def job_scope(job: str) -> AbstractContextManager[None]:
+    """The block in which code of that job is executed."""
+    return _threads_by_job.setdefault(job, JobThreads(job)).scope()
 
 
 def refuse_to_jobs(what: str) -> None:
@@ -65,7 +108,10 @@ def share_with_jobs(loop: asyncio.AbstractEventLoop) -> None:
     own = loop.run_in_executor
 
     def run_in_executor(executor: Any, function: Any, *args: Any) -> Any:
-        return own(executor or _threads.get(), function, *args)
+        threads = _threads.get()
+        if executor is None and threads is not None:
+            executor, function = threads.pool(), threads.counting(function)
+        return own(executor, function, *args)
 
     cast("Any", loop).run_in_executor = run_in_executor
     keep_from_jobs(

@@ -182,7 +182,7 @@ async def taking_signals(ctx: Ctx, how: str) -> None:
 async def cancelling_all(ctx: Ctx, whose: str) -> None:
     """Cancels all tasks that it sees, among them one of its own."""
     own = asyncio.current_task()
-    with job_scope(ThreadPoolExecutor()):
+    with job_scope("own"):
         child = asyncio.create_task(asyncio.sleep(60))
     for task in asyncio.all_tasks():
         if whose == "all" or task is not own:
@@ -195,7 +195,7 @@ async def breaking_the_loop(ctx: Ctx, how: str) -> None:
     """Ends or replaces what other jobs need of the loop, which is refused."""
     loop = asyncio.get_running_loop()
     try:
-        with job_scope(ThreadPoolExecutor()):
+        with job_scope("own"):
             if how == "asyncgens":
                 await loop.shutdown_asyncgens()
             elif how == "executor":
@@ -210,7 +210,7 @@ async def breaking_the_loop(ctx: Ctx, how: str) -> None:
 
 async def filling_threads(ctx: Ctx) -> None:
     """Occupies more threads than there are, for ever."""
-    with job_scope(ThreadPoolExecutor(2)):
+    with job_scope("filling"):
         ctx["left"] = [asyncio.create_task(asyncio.to_thread(time.sleep, 1_000)) for _ in range(50)]
     await asyncio.sleep(0.1)
     await note(ctx, "filled")
@@ -219,7 +219,7 @@ async def filling_threads(ctx: Ctx) -> None:
 async def resolving(ctx: Ctx) -> None:
     """Needs threads of its own, and of the process."""
     await asyncio.get_running_loop().getaddrinfo("localhost", 80)
-    with job_scope(ThreadPoolExecutor(2)):
+    with job_scope("resolving"):
         await asyncio.to_thread(note_at_once, "x")
     await note(ctx, "resolved")
 
