@@ -112,15 +112,14 @@ def databases(servers: Servers, template: str) -> Iterator[Databases]:
     """The database that the tests of this process take in turn."""
     kept = Databases(servers, template)
     yield kept
-    with ThreadPoolExecutor(1) as thread:  # a loop may run in this one
-        thread.submit(asyncio.run, kept.close()).result()
+    kept.close()
 
 
 @pytest.fixture
-async def dsn(databases: Databases) -> AsyncGenerator[str]:
+def dsn(databases: Databases) -> Iterator[str]:
     """A database of the test's own, with the schema and nothing in it."""
-    yield await databases.take()
-    await databases.give_back()
+    yield databases.take()
+    databases.give_back()
 
 
 @pytest.fixture
