@@ -32,7 +32,7 @@ from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.config import Config
 from app.core.enums import RunStatus
-from app.core.errors import BadResult, HttpStatus, RunDeferred
+from app.core.errors import BadResult, HttpStatus, LeaseLost, RunDeferred
 from app.core.printable import UNSTORABLE, is_storable
 from app.core.records import Item
 from app.core.tasks import gather_fail_fast
@@ -88,6 +88,7 @@ class Run:
         self._ctx = ctx
         self._job = job
         self._stack = AsyncExitStack()
+        self._ended = False
         self._tally = RequestCounts()
         self._progress: dict[str, float] = {}
         self._written_at = float("-inf")
@@ -185,7 +186,10 @@ class Run:
 
         Each commit checks that this attempt still holds the run, and raises LeaseLost if not. What
         is not committed when the job returns is committed then; if it raises, it is rolled back.
+        Raises LeaseLost, or SQLAlchemy's InvalidRequestError, after the run has ended.
         """
+        if self._ended:  # nothing would close it
+            raise LeaseLost(f"run {self.id} has ended")
         return self.context.engine.session(self.claimed)
 
     def arq_ctx(self) -> dict[str, Any]:
@@ -340,6 +344,7 @@ class Run:
                     raise cause from error
                 raise
             finally:
+                self._ended = True
                 if self._session is not None:
                     await self._session.close()
 

@@ -45,8 +45,8 @@ class FencedSession(AsyncSession):
 
 
 def fenced_session(engine: AsyncEngine, claimed: ClaimedRun) -> FencedSession:
-    """The session of a run."""
-    session = FencedSession(engine, expire_on_commit=False)
+    """The session of a run. Once closed it takes no connection again, for a task that goes on."""
+    session = FencedSession(engine, expire_on_commit=False, close_resets_only=False)
 
     @event.listens_for(session.sync_session, "before_commit")
     def check(opened: Session) -> None:

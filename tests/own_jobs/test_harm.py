@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import InvalidRequestError
 from structlog.testing import capture_logs
 
 from app.context import WorkerContext
-from app.jobs import Job, Run, job
+from app.jobs import Job, LeaseLost, Run, job
 from tests import worker_harness
 from tests.fresh_process import PROJECT
 
@@ -80,6 +81,24 @@ async def test_postgres_is_not_used_from_another_event_loop(context: WorkerConte
     assert (row["status"], row["error_type"]) == ("failure", "RuntimeError")
     assert "asyncio.run_coroutine_threadsafe" in row["error_message"]
     assert after["status"] == "success"
+
+
+@pytest.mark.parametrize("used", [True, False])
+async def test_the_session_of_a_run_that_has_ended_takes_no_connection(
+    context: WorkerContext, used: bool
+) -> None:
+    kept: list[Run] = []
+
+    @job
+    async def own(run: Run) -> None:
+        kept.append(run)
+        if used:
+            await run.session.connection()
+
+    await performed(context, own)
+
+    with pytest.raises((InvalidRequestError, LeaseLost)):
+        await kept[0].session.connection()
 
 
 @pytest.mark.parametrize(
