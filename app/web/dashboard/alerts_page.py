@@ -1,7 +1,5 @@
 """The page of alerts: what is unhealthy, who has acknowledged it, and the last changes."""
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,9 +10,8 @@ from app.store.reports.acknowledgements import Acknowledged
 from app.store.schedules import heartbeats
 from app.web.context import web_context
 from app.web.dashboard import actions
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import html_response
+from app.web.dashboard.views import respond
 
 SHOWN = 500
 FLIPS = 50
@@ -27,16 +24,16 @@ NOTICES = {
 
 async def alerts(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The alerts that have not recovered, and the last changes of health."""
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "alerts",
-        "now": await heartbeats.database_now(connection),
-        "alerts": await acknowledgements.open_alerts(connection, SHOWN),
-        "flips": await acknowledgements.flips(connection, FLIPS),
-        "remind_hours": web_context(request).config.alert_remind_hours,
-        "notice": NOTICES.get(request.query_params.get("done", ""), ""),
-    }
-    return html_response(page("alerts.html", **values))
+    return respond(
+        "alerts.html",
+        user,
+        "alerts",
+        now=await heartbeats.database_now(connection),
+        alerts=await acknowledgements.open_alerts(connection, SHOWN),
+        flips=await acknowledgements.flips(connection, FLIPS),
+        remind_hours=web_context(request).config.alert_remind_hours,
+        notice=NOTICES.get(request.query_params.get("done", ""), ""),
+    )
 
 
 async def acknowledge(request: Request, user: SessionUser, form: Form) -> Response:

@@ -11,9 +11,8 @@ from app.store.reports import audit_listing, tick_listing
 from app.store.reports.audit_listing import AuditFilter
 from app.web.dashboard import job_labels
 from app.web.dashboard.data import reading
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
-from app.web.dashboard.views import html_response
+from app.web.dashboard.views import respond
 
 PER_PAGE = 50
 
@@ -32,16 +31,16 @@ async def entries(request: Request, user: SessionUser, connection: Connection) -
         row["detail"] = {name: value for name, value in row["detail"].items() if value}
     jobs = list((await tick_listing.jobs(connection, org_id=user.org_id)).values())
     keys = [*jobs, fields["job"], *(row["job"] for row in rows)]
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "audit",
-        "jobs": jobs,
-        "labels": await job_labels.labels(connection, user, keys),
-        "entries": rows[:PER_PAGE],
-        "older": reading.next_link("/audit", fields, _last_place(rows)),
-        "filters": fields,
-    }
-    return html_response(page("audit.html", **values))
+    return respond(
+        "audit.html",
+        user,
+        "audit",
+        jobs=jobs,
+        labels=await job_labels.labels(connection, user, keys),
+        entries=rows[:PER_PAGE],
+        older=reading.next_link("/audit", fields, _last_place(rows)),
+        filters=fields,
+    )
 
 
 def _last_place(rows: list[dict[str, Any]]) -> tuple[datetime, int, int] | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,13 +17,8 @@ from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
 from app.web.dashboard import actions, notices, page_filters
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import (
-    find_schedule,
-    html_response,
-    postgres_unavailable,
-)
+from app.web.dashboard.views import find_schedule, postgres_unavailable, respond
 
 SHOWN = 50
 MAX_CONCURRENCY = 100
@@ -36,12 +30,9 @@ UNPROCESSABLE = 422
 async def backfills(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The newest backfills of the operator's jobs, and how far they are."""
     rows = await store.recent(connection, SHOWN + 1)
-    values: dict[str, Any] = {
-        "backfills": rows[:SHOWN],
-        "more": len(rows) > SHOWN,
-        "notice": notices.notice(request.query_params),
-    }
-    return html_response(page("backfills.html", user=user, section="runs", **values))
+    notice = notices.notice(request.query_params)
+    shown, more = rows[:SHOWN], len(rows) > SHOWN
+    return respond("backfills.html", user, "runs", backfills=shown, more=more, notice=notice)
 
 
 async def plan(request: Request, user: SessionUser) -> Response:
@@ -59,18 +50,9 @@ async def plan(request: Request, user: SessionUser) -> Response:
         key, fault = request.path_params["key"], error.detail
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "jobs",
-        "key": key,
-        "fault": fault,
-        "plan": planned,
-        "fields": {
-            name: page_filters.clean_text(params.get(name, ""))
-            for name in ("since", "until", "missing", "concurrency", "name")
-        },
-    }
-    return html_response(page("backfill.html", **values))
+    names = ("since", "until", "missing", "concurrency", "name")
+    fields = {name: page_filters.clean_text(params.get(name, "")) for name in names}
+    return respond("backfill.html", user, "jobs", key=key, fault=fault, plan=planned, fields=fields)
 
 
 async def start(request: Request, user: SessionUser, form: Form) -> Response:

@@ -1,7 +1,6 @@
 """The collection page: schedule, runs and edits of an organisation; for the operator, a list."""
 
 from datetime import datetime
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,9 +16,8 @@ from app.store.runs import listing
 from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats
 from app.web.dashboard import notices
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
-from app.web.dashboard.views import html_response
+from app.web.dashboard.views import respond
 
 RUNS = 25
 MAX_SHOWN = 20  # collections of one organisation on its page
@@ -48,20 +46,23 @@ async def collection(request: Request, user: SessionUser, connection: Connection
         }
         for line in lines
     ]
-    notice = notices.notice(request.query_params)
-    values = {"shown": shown, "more": len(found) > len(lines), "now": now, "notice": notice}
-    return html_response(page("collections.html", user=user, section="collections", **values))
+    notice, more = notices.notice(request.query_params), len(found) > len(lines)
+    return respond(
+        "collections.html", user, "collections", shown=shown, more=more, now=now, notice=notice
+    )
 
 
 async def _all(connection: Connection, user: SessionUser, now: datetime) -> Response:
     listed = await store.of_all(connection, MAX_LISTED + 1)
-    values: dict[str, Any] = {
-        "listed": listed[:MAX_LISTED],
-        "labels": {line["key"]: collection_name(line["key"]) for line in listed},
-        "more": len(listed) > MAX_LISTED,
-        "now": now,
-    }
-    return html_response(page("all_collections.html", user=user, section="collections", **values))
+    return respond(
+        "all_collections.html",
+        user,
+        "collections",
+        listed=listed[:MAX_LISTED],
+        labels={line["key"]: collection_name(line["key"]) for line in listed},
+        more=len(listed) > MAX_LISTED,
+        now=now,
+    )
 
 
 def _describe(line: CollectionSummary) -> tuple[str, datetime | None]:

@@ -1,7 +1,6 @@
 """Actions on several jobs at once: run, pause and resume those selected from a filtered list."""
 
 from collections.abc import Mapping
-from typing import Any
 from uuid import uuid4
 
 from starlette.exceptions import HTTPException
@@ -16,9 +15,8 @@ from app.store.runs.run_rows import QueuedRun
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
 from app.web.dashboard import actions, notices, page_filters
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import html_response
+from app.web.dashboard.views import respond
 
 STATES = ("enabled", "paused", "disabled")
 ACTIONS = ("run", "pause", "resume")
@@ -28,16 +26,16 @@ async def jobs(request: Request, user: SessionUser, connection: Connection) -> R
     """The operator's jobs with their state, to select some of them."""
     fields = _fields(request.query_params)
     lines = await overview.built_in(connection)
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "jobs",
-        "lines": [(line, _state(line)) for line in lines if _matches(line, fields)],
-        "states": STATES,
-        "filters": fields,
-        "once": str(uuid4()),
-        "notice": notices.notice(request.query_params),
-    }
-    return html_response(page("jobs.html", **values))
+    return respond(
+        "jobs.html",
+        user,
+        "jobs",
+        lines=[(line, _state(line)) for line in lines if _matches(line, fields)],
+        states=STATES,
+        filters=fields,
+        once=str(uuid4()),
+        notice=notices.notice(request.query_params),
+    )
 
 
 async def several(request: Request, user: SessionUser, form: Form) -> Response:

@@ -28,9 +28,8 @@ from app.web.dashboard.actions import (
     to_run,
 )
 from app.web.dashboard.formatting import labelled
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import html_response
+from app.web.dashboard.views import respond
 
 MAX_AT_ONCE = 500
 MAX_FORM_BYTES = 32_768  # of the form that confirms so many runs
@@ -136,23 +135,20 @@ def _confirmation(
 ) -> Response:
     counted = Counter((labelled(run["job"], labels), run["status"]) for run in runs)
     action = form["action"].removesuffix("_all")
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "runs",
-        "action": action,
-        "counted": sorted(counted.items()),
-        "total": len(runs),
-        "left_out": left_out,
-        "more": more,
-        # The runs that are counted here, and not what the filter matches when it is confirmed.
-        "fields": [
-            ("action", action),
-            ("back", form.get("back", "")),
-            *(("run", run["execution_id"]) for run in runs),
-        ],
-        "once": str(uuid4()),
-    }
-    return html_response(page("confirm.html", **values))
+    # The runs that are counted here, and not what the filter matches when it is confirmed.
+    confirmed = [("run", run["execution_id"]) for run in runs]
+    return respond(
+        "confirm.html",
+        user,
+        "runs",
+        action=action,
+        counted=sorted(counted.items()),
+        total=len(runs),
+        left_out=left_out,
+        more=more,
+        fields=[("action", action), ("back", form.get("back", "")), *confirmed],
+        once=str(uuid4()),
+    )
 
 
 async def _selected(

@@ -1,7 +1,5 @@
 """The page of all runs: filters, search in errors, paging."""
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,9 +9,8 @@ from app.store.reports import tick_listing
 from app.store.runs import run_pages
 from app.store.schedules import heartbeats
 from app.web.dashboard import job_labels, notices, page_filters
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
-from app.web.dashboard.views import html_response
+from app.web.dashboard.views import respond
 
 PER_PAGE = 50
 
@@ -25,16 +22,16 @@ async def runs(request: Request, user: SessionUser, connection: Connection) -> R
     found = await run_pages.run_page(connection, query.filters, PER_PAGE)
     jobs = await tick_listing.jobs(connection, org_id=user.org_id)
     keys = [*jobs.values(), *(run["job"] for run in found.rows)]
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "runs",
-        "now": now,
-        "jobs": list(jobs.values()),
-        "labels": await job_labels.labels(connection, user, keys),
-        "statuses": list(RunStatus),
-        "triggers": list(Trigger),
-        "periods": list(page_filters.PERIODS),
-        "notice": notices.notice(request.query_params, "run"),
+    return respond(
+        "runs.html",
+        user,
+        "runs",
+        now=now,
+        jobs=list(jobs.values()),
+        labels=await job_labels.labels(connection, user, keys),
+        statuses=list(RunStatus),
+        triggers=list(Trigger),
+        periods=list(page_filters.PERIODS),
+        notice=notices.notice(request.query_params, "run"),
         **page_filters.page_of_runs(query, found, "/runs"),
-    }
-    return html_response(page("runs.html", **values))
+    )

@@ -17,10 +17,9 @@ from app.store.reports.tick_listing import TickFilter, UnservedTicks
 from app.store.schedules import heartbeats
 from app.web.dashboard import job_labels, page_filters
 from app.web.dashboard.data import reading
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.tick_slots import REASON_TEXTS
-from app.web.dashboard.views import html_response
+from app.web.dashboard.views import respond
 
 DAYS = 35  # days of the calendar: five weeks, the last of which ends today
 PER_PAGE = 100
@@ -54,23 +53,23 @@ async def ticks(request: Request, user: SessionUser, connection: Connection) -> 
         connection, jobs, _filter(fields, day, day, after), PER_PAGE + 1
     )
     calendar = calendar_days(counted, last - (DAYS - 1) * DAY, last)
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "ticks",
-        "day": day,
-        "today": now.date(),
-        "weeks": [calendar[n : n + 7] for n in range(0, DAYS, 7)],
-        "reasons_of_day": _reasons(counted, day),
-        "ticks": rows[:PER_PAGE],
-        "jobs": list(every.values()),
-        "labels": await job_labels.labels(connection, user, [*every.values(), *jobs.values()]),
-        "reasons": list(TickReason),
-        "reason_texts": REASON_TEXTS,
-        "outcomes": OUTCOMES,
-        "filters": fields,
-        "links": _links(fields, day, rows),
-    }
-    return html_response(page("ticks.html", **values))
+    return respond(
+        "ticks.html",
+        user,
+        "ticks",
+        day=day,
+        today=now.date(),
+        weeks=[calendar[n : n + 7] for n in range(0, DAYS, 7)],
+        reasons_of_day=_reasons(counted, day),
+        ticks=rows[:PER_PAGE],
+        jobs=list(every.values()),
+        labels=await job_labels.labels(connection, user, [*every.values(), *jobs.values()]),
+        reasons=list(TickReason),
+        reason_texts=REASON_TEXTS,
+        outcomes=OUTCOMES,
+        filters=fields,
+        links=_links(fields, day, rows),
+    )
 
 
 def _fields(request: Request) -> dict[str, str]:

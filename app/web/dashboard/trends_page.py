@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -22,9 +22,8 @@ from app.store.reports.trends import COUNTS, TrendPoint, percentile
 from app.store.schedules import heartbeats
 from app.web.dashboard.data import reading
 from app.web.dashboard.data.line_chart import ChartLine, ChartPoint, sloped_chart
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
-from app.web.dashboard.views import html_response
+from app.web.dashboard.views import respond
 
 # name of the period: its length, and the seconds of a step
 PERIODS = {
@@ -106,32 +105,32 @@ async def trends(request: Request, user: SessionUser, connection: Connection) ->
     course = [(at, timed.get(at, Trend())) for at in times]
     total = Trend.of(list(timed.values()))
     called = _called(TrendKind(fields["by"]), user)
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "trends",
-        "fields": fields,
-        "called": called,
-        "periods": list(PERIODS),
-        "step": step,
-        "since": times[0],
-        "now": now,
-        "names": names,
-        "named": [(name, named[name]) for name in listed],
-        "older": reading.next_link("/trends", fields, (listed[-1],) if more else None, "#by"),
-        "first_page": reading.first_link("/trends", fields, "#by") if after else "",
-        "course": list(reversed(course)),
-        "total": total,
-        "charts": _charts(course, now, fields["name"] or f"all {called}s"),
-        "error": store.MAX_ERROR,
-        "max_runs": org_trends.MAX_RUNS,
-        "links": {name: _link(fields | {"name": name}) for name in listed},
-        "all": _link(fields | {"name": ""}),
-        "by_link": {
+    return respond(
+        "trends.html",
+        user,
+        "trends",
+        fields=fields,
+        called=called,
+        periods=list(PERIODS),
+        step=step,
+        since=times[0],
+        now=now,
+        names=names,
+        named=[(name, named[name]) for name in listed],
+        older=reading.next_link("/trends", fields, (listed[-1],) if more else None, "#by"),
+        first_page=reading.first_link("/trends", fields, "#by") if after else "",
+        course=list(reversed(course)),
+        total=total,
+        charts=_charts(course, now, fields["name"] or f"all {called}s"),
+        error=store.MAX_ERROR,
+        max_runs=org_trends.MAX_RUNS,
+        links={name: _link(fields | {"name": name}) for name in listed},
+        all=_link(fields | {"name": ""}),
+        by_link={
             _called(kind, user): _link(fields | {"by": kind, "name": ""}) for kind in TrendKind
         },
-        "period_link": {name: _link(fields | {"period": name}) for name in PERIODS},
-    }
-    return html_response(page("trends.html", **values))
+        period_link={name: _link(fields | {"period": name}) for name in PERIODS},
+    )
 
 
 async def _points(

@@ -4,7 +4,6 @@ import asyncio
 import gzip
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
@@ -52,14 +51,16 @@ EDITS = 10
 LOG_SECONDS = 0.8
 
 
-def html_response(html: str, status: int = 200) -> HTMLResponse:
-    """An HTML response that must not be cached."""
-    return HTMLResponse(html, status, NO_STORE)
+def respond(
+    name: str, user: SessionUser, section: str, /, code: int = 200, **values: object
+) -> HTMLResponse:
+    """The page of that template, never cached. `section`: its part of the navigation."""
+    return HTMLResponse(page(name, user=user, section=section, **values), code, NO_STORE)
 
 
 def postgres_unavailable(user: SessionUser) -> HTMLResponse:
     """The page with status 503 that reports that Postgres does not answer."""
-    return html_response(page("away.html", user=user, section=""), 503)
+    return respond("away.html", user, "", 503)
 
 
 async def home(request: Request, user: SessionUser) -> Response:
@@ -107,28 +108,28 @@ async def job(request: Request, user: SessionUser) -> Response:
         data.line, data.lines.ticks[data.line.id], data.lines.gaps, data.lines.now
     )
     upcoming = _upcoming(data.line, data.lines.now)
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "jobs",
-        "labels": labels,
-        "row": build_row(data.line, snapshot.jobs.get(key), slots),
-        "line": data.line,
-        "now": data.lines.now,
-        "slots": slots.slots,
-        "timeline": tick_strip.large_strip(slots.slots, upcoming, data.outages, data.lines.now),
-        "legend": tick_strip.LEGEND,
-        "params": await asyncio.to_thread(
+    return respond(
+        "job.html",
+        user,
+        "jobs",
+        labels=labels,
+        row=build_row(data.line, snapshot.jobs.get(key), slots),
+        line=data.line,
+        now=data.lines.now,
+        slots=slots.slots,
+        timeline=tick_strip.large_strip(slots.slots, upcoming, data.outages, data.lines.now),
+        legend=tick_strip.LEGEND,
+        params=await asyncio.to_thread(
             run_form.fields_of, context.config, data.line.key, data.line.job
         ),
-        "edits": edits,
-        "collection": None if user.org_id is None else collection_name(key),
-        "once": str(uuid4()),
-        "notice": notices.notice(request.query_params),
-        "statuses": list(RunStatus),
-        "triggers": list(Trigger),
+        edits=edits,
+        collection=None if user.org_id is None else collection_name(key),
+        once=str(uuid4()),
+        notice=notices.notice(request.query_params),
+        statuses=list(RunStatus),
+        triggers=list(Trigger),
         **page_filters.page_of_runs(query, runs, f"/jobs/{quote(key, safe='')}"),
-    }
-    return html_response(page("job.html", **values))
+    )
 
 
 async def tick(request: Request, user: SessionUser, connection: Connection) -> Response:
@@ -140,16 +141,17 @@ async def tick(request: Request, user: SessionUser, connection: Connection) -> R
     except UnknownTick as error:
         raise HTTPException(404, f"{error}.") from None
     found = await proof_rows.tick(connection, key, at)
-    values: dict[str, Any] = {
-        "key": key,
-        "labels": await job_labels.labels(connection, user, [key]),
-        "at": at,
-        "story": sentences,
-        "tick": found,
-        "why": "" if found is None else outcome_text(found.outcome, found.reason),
-        "user": user,
-    }
-    return html_response(page("tick.html", section="jobs", **values))
+    return respond(
+        "tick.html",
+        user,
+        "jobs",
+        key=key,
+        labels=await job_labels.labels(connection, user, [key]),
+        at=at,
+        story=sentences,
+        tick=found,
+        why="" if found is None else outcome_text(found.outcome, found.reason),
+    )
 
 
 async def run(request: Request, user: SessionUser) -> Response:
@@ -168,20 +170,20 @@ async def run(request: Request, user: SessionUser) -> Response:
             )
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "jobs",
-        "run": row,
-        "labels": labels,
-        "events": events,
-        "sources": sources,
-        "rejected": rejected,
-        "rejected_count": count,
-        "once": str(uuid4()),
-        "notice": notices.notice(request.query_params),
-        "log": await _log_of(request, run_id),
-    }
-    return html_response(page("run.html", **values))
+    return respond(
+        "run.html",
+        user,
+        "jobs",
+        run=row,
+        labels=labels,
+        events=events,
+        sources=sources,
+        rejected=rejected,
+        rejected_count=count,
+        once=str(uuid4()),
+        notice=notices.notice(request.query_params),
+        log=await _log_of(request, run_id),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,8 @@ from app.store.runs.listing import RunFilter
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
 from app.web.dashboard import job_labels
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
-from app.web.dashboard.views import html_response
+from app.web.dashboard.views import respond
 from app.web.health.readiness import CHECK_SECONDS
 from app.web.ttl_cache import with_deadline
 
@@ -45,21 +44,21 @@ async def workers(request: Request, user: SessionUser) -> Response:
         running = defaultdict(list)
         for row in rows:
             running[row["worker"]].append(row)
-    values: dict[str, Any] = {
-        "user": user,
-        "section": "workers",
-        "workers": sorted(snapshot.workers.items()),
-        "now": snapshot.taken_at,
-        "redis": snapshot.reason is not OverallReason.REDIS_UNREACHABLE,
-        "refuses": snapshot.reason is OverallReason.REDIS_REFUSES_WRITES,
-        "running": running,
-        "labels": labels,
-        "version": VERSION,
-        "zone_data": zone_data.VERSION,
-        "retries": await _retry_budgets(context),
-        "months": await _months(context),
-    }
-    return html_response(page("workers.html", **values))
+    return respond(
+        "workers.html",
+        user,
+        "workers",
+        workers=sorted(snapshot.workers.items()),
+        now=snapshot.taken_at,
+        redis=snapshot.reason is not OverallReason.REDIS_UNREACHABLE,
+        refuses=snapshot.reason is OverallReason.REDIS_REFUSES_WRITES,
+        running=running,
+        labels=labels,
+        version=VERSION,
+        zone_data=zone_data.VERSION,
+        retries=await _retry_budgets(context),
+        months=await _months(context),
+    )
 
 
 async def _retry_budgets(context: WebContext) -> list[RetryBudget] | None:

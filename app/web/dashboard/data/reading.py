@@ -14,10 +14,9 @@ from app.store.bounded import RowPage
 from app.store.db import INVALID_VALUES, UNAVAILABLE, Connection
 from app.store.tenancy import transaction
 from app.web.context import web_context
+from app.web.dashboard import views
 from app.web.dashboard.page_filters import EPOCH, MAX_YEAR
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import PageView, SessionUser
-from app.web.dashboard.views import html_response, postgres_unavailable
 
 PER_PAGE = 50
 MAX_TEXT = 200  # characters of a search
@@ -37,7 +36,7 @@ def data_page(view: DataView) -> PageView:
             async with transaction(web_context(request).pool, user.org_id) as connection:
                 return await view(request, user, connection)
         except UNAVAILABLE:
-            return postgres_unavailable(user)
+            return views.postgres_unavailable(user)
         except INVALID_VALUES:  # such as a NUL in a text, or a number that no column can hold
             raise HTTPException(400, "The address contains an invalid value.") from None
 
@@ -46,7 +45,7 @@ def data_page(view: DataView) -> PageView:
 
 def respond(name: str, user: SessionUser, tab: str, **values: Any) -> Response:
     """The page of that template, as an HTML response. `tab`: which kind of data it shows."""
-    return html_response(page(name, user=user, section=SECTION, tab=tab, **values))
+    return views.respond(name, user, SECTION, tab=tab, **values)
 
 
 def text_param(request: Request, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Calls of the API's operations from forms, so that pages and API have the same rules."""
+"""Forms call the API's operations, so that pages and API have the same rules; and their pages."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
 from app.core.enums import Scope
 from app.store.db import INVALID_VALUES, UNAVAILABLE, Connection
@@ -24,6 +25,7 @@ from app.web.api.sources import load_recipe
 from app.web.api.table import ENDPOINTS
 from app.web.context import RLS_BYPASSED, WebContext, web_context
 from app.web.dashboard.session_auth import SessionUser
+from app.web.dashboard.views import respond
 
 NO_VALUES: Mapping[str, Any] = {}
 _REVISION = re.compile("[0-9]{1,9}")
@@ -142,6 +144,19 @@ async def read(
         return await call(request, user, ("GET", path), params)
     except Problem as problem:
         raise HTTPException(_BAD_REQUEST, problem.detail) from None
+
+
+def form_page(
+    request: Request, user: SessionUser, name: str, problem: Problem | None, /, **values: object
+) -> Response:
+    """The page of a form. `problem`: what was refused of it, which is the page's status too."""
+    shared = {
+        "problem": problem,
+        "may_edit": user.principal.scope.allows(Scope.ADMIN),
+        "done": request.query_params.get("done", ""),
+    }
+    code = 200 if problem is None else problem.status
+    return respond(f"editing/{name}.html", user, "collections", code, **(shared | values))
 
 
 def revision_of(text: str) -> int | None:

@@ -7,14 +7,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.core.enums import AlertSeverity, Scope
+from app.core.enums import AlertSeverity
 from app.orgs.alert_channels import SERVICES
 from app.web.api.problems import Problem
 from app.web.dashboard import actions
 from app.web.dashboard.editing import api_calls
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import html_response
 
 PAGE = "/edit/notifications"
 CHANNELS, CHANNEL = "/collection/channels", "/collection/channels/{channel_id}"
@@ -31,11 +29,6 @@ CHANNEL_DEEDS = {"test": ("POST", "/test"), "delete": ("DELETE", "")}
 WEBHOOK_DEEDS = {**CHANNEL_DEEDS, "pause": ("POST", "/pause"), "resume": ("POST", "/resume")}
 
 
-async def notifications(request: Request, user: SessionUser) -> Response:
-    """The channels and webhooks, and the forms of new ones."""
-    return await _list(request, user)
-
-
 async def add_channel(request: Request, user: SessionUser, form: Form) -> Response:
     """Create the channel of the form. Its URL is never shown again. Raises HTTPException 403."""
     values = {
@@ -47,7 +40,7 @@ async def add_channel(request: Request, user: SessionUser, form: Form) -> Respon
         body = values | {"url": form.get("url", "").strip()}
         await api_calls.call(request, user, ("POST", CHANNELS), values=body)
     except Problem as problem:
-        return await _list(request, user, problem=problem, channel=values)
+        return await notifications(request, user, problem=problem, channel=values)
     return actions.redirect(f"{PAGE}?done=created")
 
 
@@ -57,8 +50,8 @@ async def add_webhook(request: Request, user: SessionUser, form: Form) -> Respon
     try:
         created = await api_calls.call(request, user, ("POST", WEBHOOKS), values={"url": url})
     except Problem as problem:
-        return await _list(request, user, problem=problem, webhook_url=url)
-    return await _list(request, user, created=created)
+        return await notifications(request, user, problem=problem, webhook_url=url)
+    return await notifications(request, user, created=created)
 
 
 async def change_channel(request: Request, user: SessionUser, form: Form) -> Response:
@@ -67,13 +60,8 @@ async def change_channel(request: Request, user: SessionUser, form: Form) -> Res
     try:
         done = await _perform(request, user, form, CHANNEL, CHANNEL_DEEDS, path)
     except Problem as problem:
-        return await _list(request, user, problem=problem, of=path["channel_id"])
+        return await notifications(request, user, problem=problem, of=path["channel_id"])
     return actions.redirect(f"{PAGE}?done={done}")
-
-
-async def webhook(request: Request, user: SessionUser) -> Response:
-    """One webhook: its state, and its last deliveries. Raises HTTPException 404."""
-    return await _webhook(request, user)
 
 
 async def change_webhook(request: Request, user: SessionUser, form: Form) -> Response:
@@ -82,7 +70,7 @@ async def change_webhook(request: Request, user: SessionUser, form: Form) -> Res
     try:
         done = await _perform(request, user, form, WEBHOOK, WEBHOOK_DEEDS, path)
     except Problem as problem:
-        return await _webhook(request, user, problem)
+        return await webhook(request, user, problem)
     place = PAGE if done == "delete" else f"{PAGE}/webhooks/{path['webhook_id']}"
     return actions.redirect(f"{place}?done={done}")
 
@@ -105,7 +93,7 @@ async def _perform(
     return deed
 
 
-async def _list(  # noqa: PLR0913 - what the page is made of
+async def notifications(  # noqa: PLR0913 - what the page is made of
     request: Request,
     user: SessionUser,
     *,
@@ -115,45 +103,44 @@ async def _list(  # noqa: PLR0913 - what the page is made of
     created: Any = None,
     of: UUID | None = None,
 ) -> Response:
-    """The page of all. `problem`: of the channel or webhook typed, or of the channel `of`."""
+    """The channels and webhooks, and the forms of new ones.
+
+    `problem`: of the channel or webhook typed, or of the channel `of`.
+    """
     collections = (await api_calls.read(request, user, "/collections")).collections
-    shown: dict[str, Any] = {
-        "user": user,
-        "section": "collections",
-        "channels": (await api_calls.read(request, user, CHANNELS)).channels,
-        "webhooks": (await api_calls.read(request, user, WEBHOOKS)).webhooks,
-        "collections": [one.name for one in collections],
-        "silent": [one.name for one in collections if not one.schedule.notify],
-        "severities": SEVERITIES,
-        "services": SERVICES,
-        "channel": channel or NO_CHANNEL,
-        "webhook_url": webhook_url or "",
-        "channel_problem": problem if channel is not None else None,
-        "webhook_problem": problem if webhook_url is not None else None,
-        "refused": (of, problem),
-        "created": created,
-        "may_edit": user.principal.scope.allows(Scope.ADMIN),
-        "done": request.query_params.get("done", ""),
-    }
-    html = page("editing/notifications.html", **shown)
-    return html_response(html, problem.status if problem is not None else 200)
+    return api_calls.form_page(
+        request,
+        user,
+        "notifications",
+        problem,
+        channels=(await api_calls.read(request, user, CHANNELS)).channels,
+        webhooks=(await api_calls.read(request, user, WEBHOOKS)).webhooks,
+        collections=[one.name for one in collections],
+        silent=[one.name for one in collections if not one.schedule.notify],
+        severities=SEVERITIES,
+        services=SERVICES,
+        channel=channel or NO_CHANNEL,
+        webhook_url=webhook_url or "",
+        channel_problem=problem if channel is not None else None,
+        webhook_problem=problem if webhook_url is not None else None,
+        refused=(of, problem),
+        created=created,
+    )
 
 
-async def _webhook(request: Request, user: SessionUser, problem: Problem | None = None) -> Response:
+async def webhook(request: Request, user: SessionUser, problem: Problem | None = None) -> Response:
+    """One webhook: its state, and its last deliveries. Raises HTTPException 404."""
     path = _path(request, "webhook_id")
     listed = await api_calls.read(request, user, f"{WEBHOOK}/deliveries", path)
-    shown: dict[str, Any] = {
-        "user": user,
-        "section": "collections",
-        "hook": await api_calls.read(request, user, WEBHOOK, path),
-        "deliveries": listed.deliveries,
-        "more": listed.next_cursor is not None,
-        "problem": problem,
-        "may_edit": user.principal.scope.allows(Scope.ADMIN),
-        "done": request.query_params.get("done", ""),
-    }
-    html = page("editing/webhook.html", **shown)
-    return html_response(html, problem.status if problem is not None else 200)
+    return api_calls.form_page(
+        request,
+        user,
+        "webhook",
+        problem,
+        hook=await api_calls.read(request, user, WEBHOOK, path),
+        deliveries=listed.deliveries,
+        more=listed.next_cursor is not None,
+    )
 
 
 def _path(request: Request, name: str) -> dict[str, UUID]:

@@ -14,9 +14,7 @@ from app.web.api.problems import FieldError, Problem, of_fields
 from app.web.api.schemas.presets import PresetSourceBody
 from app.web.dashboard import actions
 from app.web.dashboard.editing import api_calls
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import html_response
 
 PRESETS, PRESET = "/collection/presets", "/collection/presets/{preset_id}"
 
@@ -68,21 +66,19 @@ async def _form(
     listed = (await api_calls.read(request, user, PRESETS)).presets
     recipes = (await api_calls.read(request, user, "/collection/sources")).sources
     built_in = {source.source for preset in listed if preset.built_in for source in preset.sources}
-    shown: dict[str, Any] = {
-        "user": user,
-        "section": "collections",
-        "stored": stored,
-        "listed": listed,
-        "known": sorted(built_in) + [recipe.source for recipe in recipes],
-        "values": values or {"name": stored.name, "sources": _lines(stored.sources)},
-        "revision": revision or (stored.revision if stored else ""),
-        "may_edit": user.principal.scope.allows(Scope.ADMIN)
+    return api_calls.form_page(
+        request,
+        user,
+        "preset",
+        problem,
+        stored=stored,
+        listed=listed,
+        known=sorted(built_in) + [recipe.source for recipe in recipes],
+        values=values or {"name": stored.name, "sources": _lines(stored.sources)},
+        revision=revision or (stored.revision if stored else ""),
+        may_edit=user.principal.scope.allows(Scope.ADMIN)
         and not (stored is not None and stored.built_in),
-        "problem": problem,
-        "done": request.query_params.get("done", ""),
-    }
-    html = page("editing/preset.html", **shown)
-    return html_response(html, problem.status if problem is not None else 200)
+    )
 
 
 def _path(request: Request) -> dict[str, UUID]:

@@ -9,15 +9,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.core.enums import Scope
 from app.sources.recipes.load import MAX_RECIPE_LENGTH
 from app.store.orgs import recipe_revisions
 from app.web.api.problems import Problem
 from app.web.dashboard import actions
 from app.web.dashboard.editing import api_calls
-from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import html_response
 
 SOURCES, SOURCE = "/collection/sources", "/collection/sources/{name}"
 MAX_BYTES = 9 * MAX_RECIPE_LENGTH + 10_000  # of a form: each byte may be escaped
@@ -88,10 +85,7 @@ async def _form(
     """The page of a recipe; of all and a new one if it has no name. `text` None: as stored."""
     stored = await api_calls.read(request, user, SOURCE, {"name": name}) if name else None
     shown = stored.recipe if text is None and stored is not None else text or ""
-    problem: Problem | None = more.get("problem")
     values: dict[str, Any] = {
-        "user": user,
-        "section": "collections",
         "recipe_name": name,
         "text": shown,
         "stored": stored,
@@ -99,16 +93,12 @@ async def _form(
         "revisions": await _revisions(request, user, name) if name else [],
         "difference": difference(stored.recipe, shown) if stored is not None else [],
         "may_try": user.may_operate,
-        "may_edit": user.principal.scope.allows(Scope.ADMIN),
-        "done": request.query_params.get("done", ""),
         "revision": None,
         "tried": None,
         "checked": False,
         "earlier": "",
-        "problem": None,
     }
-    html = page("editing/recipe.html", **(values | more))
-    return html_response(html, problem.status if problem is not None else 200)
+    return api_calls.form_page(request, user, "recipe", more.get("problem"), **(values | more))
 
 
 def difference(before: str, after: str) -> Sequence[tuple[str, str]]:

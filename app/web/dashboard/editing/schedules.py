@@ -7,19 +7,18 @@ from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from app.core.collection_keys import schedule_key
-from app.core.enums import Coalesce, Overlap, Scope
+from app.core.enums import Coalesce, Overlap
 from app.orgs import collection
 from app.store.orgs import org_listing
 from app.store.orgs.collection import CollectionSchedule, read_schedule
 from app.web.api.problems import Problem
 from app.web.dashboard import actions
 from app.web.dashboard.editing import api_calls
-from app.web.dashboard.rendering import page
-from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import html_response
+from app.web.dashboard.rendering import part
+from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser
 
 SCHEDULE = "/collections/{collection}/schedule"
 EDITS = 25
@@ -89,9 +88,8 @@ async def preview(request: Request, user: SessionUser) -> Response:
     """The part of the form that says when a cron expression is due, as HTML."""
     params = request.query_params
     cron, zone = params.get("cron", ""), params.get("timezone", "")
-    return html_response(
-        page("editing/preview.html", **await _previewed(request, user, cron, zone))
-    )
+    html = part("editing/preview.html", **await _previewed(request, user, cron, zone))
+    return HTMLResponse(html, headers=NO_STORE)
 
 
 async def _previewed(request: Request, user: SessionUser, cron: str, zone: str) -> dict[str, Any]:
@@ -118,24 +116,22 @@ async def _form(  # noqa: PLR0913 - what a form is made of
     restored: bool = False,
 ) -> Response:
     presets = (await api_calls.read(request, user, "/collection/presets")).presets
-    shown: dict[str, Any] = {
-        "user": user,
-        "section": "collections",
-        "collection": _name(request),
-        "values": values,
-        "chosen": any(values[name] is not None for name in POLICIES),
-        "revision": revision,
-        "edits": edits,
-        "presets": presets,
-        "overlaps": list(Overlap),
-        "coalesces": list(Coalesce),
-        "may_edit": user.principal.scope.allows(Scope.ADMIN),
-        "problem": problem,
-        "restored": restored,
-        "done": request.query_params.get("done") == "saved",
+    return api_calls.form_page(
+        request,
+        user,
+        "schedule",
+        problem,
+        collection=_name(request),
+        values=values,
+        chosen=any(values[name] is not None for name in POLICIES),
+        revision=revision,
+        edits=edits,
+        presets=presets,
+        overlaps=list(Overlap),
+        coalesces=list(Coalesce),
+        restored=restored,
         **await _previewed(request, user, values["cron_expression"], values["timezone"]),
-    }
-    return html_response(page("editing/schedule.html", **shown), problem.status if problem else 200)
+    )
 
 
 def _name(request: Request) -> str:
