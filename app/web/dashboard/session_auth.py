@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import parse_qsl, quote, urlsplit
 from uuid import UUID
 
@@ -60,65 +61,35 @@ PageView = Callable[[Request, SessionUser], Awaitable[Response]]
 PageAction = Callable[[Request, SessionUser, Form], Awaitable[Response]]
 
 
-def require_session(page: PageView) -> RouteHandler:
-    """An endpoint that requires a session and otherwise redirects to the sign-in page."""
+def require_session(page: PageView, *, of_org: bool | None = None) -> RouteHandler:
+    """An endpoint that requires a session and otherwise redirects to the sign-in page.
+
+    `of_org`: whether it is for organisations' sessions only, or for the operator's; None is for
+    all. It raises HTTPException 404 for the others.
+    """
 
     async def guarded(request: Request) -> Response:
         user = request.scope[USER] = await current_user(request)
-        return login_redirect(request) if user is None else await page(request, user)
+        if user is None:
+            return login_redirect(request)
+        _check_owner(user, of_org)
+        return await page(request, user)
 
     return guarded
 
 
-def require_operator(page: PageView) -> RouteHandler:
-    """An endpoint for the operator's sessions; it raises HTTPException 404 for organisations."""
-
-    async def operators_only(request: Request, user: SessionUser) -> Response:
-        if user.org_id is not None:
-            raise HTTPException(404, "No such page.")
-        return await page(request, user)
-
-    return require_session(operators_only)
+def _check_owner(user: SessionUser, of_org: bool | None) -> None:
+    if of_org is not None and of_org is (user.org_id is None):
+        raise HTTPException(404, "This page is for organisations." if of_org else "No such page.")
 
 
-def require_org(page: PageView) -> RouteHandler:
-    """An endpoint for organisations' sessions; it raises HTTPException 404 for the operator."""
-
-    async def organisations_only(request: Request, user: SessionUser) -> Response:
-        if user.org_id is None:
-            raise HTTPException(404, "This page is for organisations.")
-        return await page(request, user)
-
-    return require_session(organisations_only)
-
-
-def require_org_to_act(action: PageAction, max_bytes: int = MAX_FORM_BYTES) -> RouteHandler:
-    """`require_operate` for organisations' sessions; HTTPException 404 for the operator."""
-
-    async def organisations_only(request: Request, user: SessionUser, form: Form) -> Response:
-        if user.org_id is None:
-            raise HTTPException(404, "This page is for organisations.")
-        return await action(request, user, form)
-
-    return require_operate(organisations_only, max_bytes)
-
-
-def require_operator_to_act(action: PageAction) -> RouteHandler:
-    """`require_operate` for the operator's sessions; HTTPException 404 for organisations."""
-
-    async def operators_only(request: Request, user: SessionUser, form: Form) -> Response:
-        if user.org_id is not None:
-            raise HTTPException(404, "No such page.")
-        return await action(request, user, form)
-
-    return require_operate(operators_only)
-
-
-def require_operate(action: PageAction, max_bytes: int = MAX_FORM_BYTES) -> RouteHandler:
+def require_operate(
+    action: PageAction, max_bytes: int = MAX_FORM_BYTES, *, of_org: bool | None = None
+) -> RouteHandler:
     """An endpoint that requires a session, a valid CSRF token and the scope `operate`.
 
-    It raises HTTPException 401 or 403, 429 after too many changes, and 503 if Postgres does not
-    answer.
+    It raises HTTPException 401 or 403, 404 as `require_session` does, 429 after too many changes,
+    and 503 if Postgres does not answer.
     """
 
     async def guarded(request: Request) -> Response:
@@ -139,9 +110,16 @@ def require_operate(action: PageAction, max_bytes: int = MAX_FORM_BYTES) -> Rout
         if await web_context(request).changes.count(user.principal.org_id):
             raise HTTPException(429, "Your organisation has sent too many changes. Try later.")
         request.scope[FORM] = form
+        _check_owner(user, of_org)
         return await action(request, user, form)
 
     return guarded
+
+
+require_operator = partial(require_session, of_org=False)
+require_operator_to_act = partial(require_operate, of_org=False)
+require_org = partial(require_session, of_org=True)
+require_org_to_act = partial(require_operate, of_org=True)
 
 
 async def current_user(request: Request) -> SessionUser | None:
