@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,14 +21,11 @@ if TYPE_CHECKING:
 
     After = tuple[datetime, int] | None
     ReadPage = Callable[[Connection, NewsFilter, After, int], Awaitable[RowPage]]
-    ReadEntities = Callable[[Connection, Sequence[int]], Awaitable[Mapping[int, list[str]]]]
 
 app = typer.Typer(invoke_without_command=True)
 
 ARTICLES = ("published_at", "source", "sentiment", "title", "entities", "url")
 STORIES = ("id", "told_at", "topic", "entities")
-MAX_VALUES = 2_000  # of the sentiment of a story
-MAX_UPDATES = 200
 Row = dict[str, Any]
 
 Entity = Annotated[str | None, typer.Option(help="Only under this entity, as it is tracked.")]
@@ -54,8 +51,7 @@ def news(
     Examples: `rollcall news --entity Arsenal --since 2d`, `rollcall news --text derby --json`
     """
     if not terminal.is_subcommand(ctx):
-        filters = (entity, text, since)
-        rows = _read(filters, limit, news_listing.articles, news_listing.article_entities)
+        rows = _read((entity, text, since), limit, news_listing.articles)
         _show(rows, ARTICLES, as_json=as_json)
 
 
@@ -72,7 +68,7 @@ def stories(
 
     Example: `rollcall news stories --entity Arsenal`
     """
-    rows = _read((entity, text, since), limit, news_listing.stories, news_listing.story_entities)
+    rows = _read((entity, text, since), limit, news_listing.stories)
     _show(rows, STORIES, as_json=as_json)
 
 
@@ -92,18 +88,9 @@ def story(
     async def read(pool: Pool) -> Row:
         async with tenancy.transaction(pool, None) as connection:
             row = await news_listing.story(connection, story_id)
-            if row is None:
-                raise WrongState(f"there is no story {story_id}; see `rollcall news stories`")
-            values = await news_listing.story_sentiment(connection, [story_id], MAX_VALUES)
-            entities = await news_listing.story_entities(connection, [story_id])
-            return row | {
-                "entities": entities.get(story_id, []),
-                "updates": await news_listing.story_updates(connection, story_id, MAX_UPDATES),
-                "sentiments": [
-                    {name: value[name] for name in ("at", "value", "run_id")}
-                    for value in values[story_id]
-                ],
-            }
+        if row is None:
+            raise WrongState(f"there is no story {story_id}; see `rollcall news stories`")
+        return row
 
     found = connections.with_pool(read)
     if as_json:
@@ -115,10 +102,7 @@ def story(
 
 
 def _read(
-    chosen: tuple[str | None, str | None, str | None],
-    limit: int,
-    read_page: ReadPage,
-    read_entities: ReadEntities,
+    chosen: tuple[str | None, str | None, str | None], limit: int, read_page: ReadPage
 ) -> list[Row]:
     entity, text, since = chosen
 
@@ -135,8 +119,7 @@ def _read(
                 after = found.after
                 if after is None:
                     break
-            entities = await read_entities(connection, [row["id"] for row in rows])
-        return [row | {"entities": entities.get(row["id"], [])} for row in rows]
+        return rows
 
     return connections.with_pool(read)
 

@@ -44,8 +44,9 @@ SELECT story_id, array_agg(entity ORDER BY entity) AS entities FROM story_entiti
 WHERE story_id = ANY ($1::bigint[]) GROUP BY 1
 """
 STORY = """
-SELECT id, topic, told_at, categories, keywords, first_seen_at, updated_at, run_id
-FROM stories WHERE id = $1
+SELECT id, topic, told_at, categories, keywords, first_seen_at, updated_at, run_id,
+       ARRAY(SELECT entity FROM story_entities e WHERE e.story_id = s.id ORDER BY 1) AS entities
+FROM stories s WHERE id = $1
 """
 UPDATES = """
 SELECT at, headline, text, articles, run_id FROM story_updates
@@ -59,6 +60,8 @@ CROSS JOIN LATERAL (
   WHERE t.story_id = s.story_id ORDER BY at DESC LIMIT $2) v
 ORDER BY s.story_id, v.at
 """
+MAX_VALUES = 2_000  # of the sentiment of one story
+MAX_UPDATES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +80,27 @@ class NewsFilter:
 async def articles(
     connection: Connection, filters: NewsFilter, after: tuple[datetime, int] | None, n: int
 ) -> RowPage:
-    """Return `n` matching articles, the last published first, after (published_at, id)."""
+    """Return `n` matching articles, the last published first, after (published_at, id).
+
+    `entities` of an article are the tracked ones that it was found under.
+    """
     link: Any = select(ArticleEntityRow.article_id).where(ArticleEntityRow.entity == filters.entity)
     conditions = _conditions(filters, "title", link)
     statement = _between(select(ArticleRow), col(ArticleRow.published_at), filters)
     query = RowQuery(statement, ("published_at", "id"), conditions)
-    return await row_page(connection, query, after, n)
+    page = await row_page(connection, query, after, n)
+    return await _with_entities(connection, ARTICLE_ENTITIES, page)
 
 
 async def stories(
     connection: Connection, filters: NewsFilter, after: tuple[datetime, int] | None, n: int
 ) -> RowPage:
-    """Return `n` matching stories, the last updated first, after (told_at, id)."""
+    """Return `n` matching stories with their entities, last updated first, after (told_at, id)."""
     link: Any = select(StoryEntityRow.story_id).where(StoryEntityRow.entity == filters.entity)
     statement = _between(select(StoryRow), col(StoryRow.told_at), filters)
     query = RowQuery(statement, ("told_at", "id"), _conditions(filters, "topic", link))
-    return await row_page(connection, query, after, n)
+    page = await row_page(connection, query, after, n)
+    return await _with_entities(connection, STORY_ENTITIES, page)
 
 
 def _between(statement: Any, at: Any, filters: NewsFilter) -> Any:
@@ -109,6 +117,14 @@ def _conditions(filters: NewsFilter, title: str, ids: Any) -> list[Condition]:
         text = filters.text.lower()
         conditions.append(lambda c: func.strpos(func.lower(c[title]), text) > 0)
     return conditions
+
+
+async def _with_entities(connection: Connection, statement: str, page: RowPage) -> RowPage:
+    found = await connection.fetch(statement, [row["id"] for row in page.rows])
+    entities = {row[0]: row[1] for row in found}
+    for row in page.rows:
+        row["entities"] = entities.get(row["id"], [])
+    return page
 
 
 async def daily_sentiment(
@@ -130,22 +146,14 @@ async def tracked_entities(connection: Connection, limit: int) -> list[str]:
     return [row[0] for row in await connection.fetch(ENTITIES, limit)]
 
 
-async def article_entities(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
-    return {row[0]: row[1] for row in await connection.fetch(ARTICLE_ENTITIES, ids)}
-
-
-async def story_entities(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
-    return {row[0]: row[1] for row in await connection.fetch(STORY_ENTITIES, ids)}
-
-
 async def story(connection: Connection, story_id: int) -> dict[str, Any] | None:
+    """Return the story with its `entities`, its `updates`, newest first, and its `sentiments`."""
     row = await connection.fetchrow(STORY, story_id)
-    return None if row is None else dict(row)
-
-
-async def story_updates(connection: Connection, story_id: int, limit: int) -> list[dict[str, Any]]:
-    """Return the newest updates of the story, newest first."""
-    return [dict(row) for row in await connection.fetch(UPDATES, story_id, limit)]
+    if row is None:
+        return None
+    updates = await connection.fetch(UPDATES, story_id, MAX_UPDATES)
+    sentiments = await story_sentiment(connection, [story_id], MAX_VALUES)
+    return {**row, "updates": [dict(each) for each in updates], "sentiments": sentiments[story_id]}
 
 
 async def story_sentiment(
@@ -154,5 +162,5 @@ async def story_sentiment(
     """Return the newest values of the sentiment of each story, in order of time."""
     found: dict[int, list[dict[str, Any]]] = {story_id: [] for story_id in ids}
     for row in await connection.fetch(SENTIMENT, ids, limit):
-        found[row["story_id"]].append(dict(row))
+        found[row["story_id"]].append({name: row[name] for name in ("at", "value", "run_id")})
     return found

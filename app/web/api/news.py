@@ -18,17 +18,12 @@ from app.web.api.schemas.data import (
     ArticleBody,
     Articles,
     NewsQuery,
-    SentimentValue,
     Stories,
     StoryBody,
     StorySummary,
-    StoryUpdateBody,
-    only,
 )
 
 ARTICLES, STORIES = "/news/articles", "/news/stories"
-MAX_UPDATES = 200
-MAX_VALUES = 2_000  # of the sentiment of a story
 
 
 async def list_articles(request: ApiRequest) -> ApiResponse:
@@ -37,13 +32,7 @@ async def list_articles(request: ApiRequest) -> ApiResponse:
     after = cursor.decode_instant_and_number(query.cursor)
     async with tenancy.transaction(request.context.pool, None) as connection:
         found = await news_listing.articles(connection, _filters(query), after, query.limit)
-        entities = await news_listing.article_entities(
-            connection, [row["id"] for row in found.rows]
-        )
-    bodies = [
-        ArticleBody.model_validate(only(ArticleBody, row, entities=entities.get(row["id"], [])))
-        for row in found.rows
-    ]
+    bodies = [ArticleBody.model_validate(row) for row in found.rows]
     return ApiResponse(Articles(articles=bodies, next_cursor=_next(found)))
 
 
@@ -54,12 +43,9 @@ async def list_stories(request: ApiRequest) -> ApiResponse:
     async with tenancy.transaction(request.context.pool, None) as connection:
         found = await news_listing.stories(connection, _filters(query), after, query.limit)
         ids = [row["id"] for row in found.rows]
-        entities = await news_listing.story_entities(connection, ids)
         sentiment = await news_listing.story_sentiment(connection, ids, 1)
     bodies = [
-        StorySummary.model_validate(
-            _summary(row, entities.get(row["id"], []), sentiment[row["id"]])
-        )
+        StorySummary.model_validate(row | {"sentiment": _last(sentiment[row["id"]])})
         for row in found.rows
     ]
     return ApiResponse(Stories(stories=bodies, next_cursor=_next(found)))
@@ -70,15 +56,9 @@ async def read_story(request: ApiRequest) -> ApiResponse:
     story_id = int(request.path["story"])
     async with tenancy.transaction(request.context.pool, None) as connection:
         row = await news_listing.story(connection, story_id)
-        if row is None:
-            raise NotFound(f"there is no story {story_id}")
-        updates = await news_listing.story_updates(connection, story_id, MAX_UPDATES)
-        values = (await news_listing.story_sentiment(connection, [story_id], MAX_VALUES))[story_id]
-        entities = (await news_listing.story_entities(connection, [story_id])).get(story_id, [])
-    body = _summary(row, entities, values) | {
-        "updates": [only(StoryUpdateBody, update) for update in updates],
-        "sentiments": [only(SentimentValue, value) for value in values],
-    }
+    if row is None:
+        raise NotFound(f"there is no story {story_id}")
+    body = row | {"sentiment": _last(row["sentiments"])}
     return ApiResponse(StoryBody.model_validate(body))
 
 
@@ -90,11 +70,8 @@ def _next(found: RowPage) -> str | None:
     return None if found.after is None else cursor.encode(*found.after)
 
 
-def _summary(
-    row: dict[str, Any], entities: list[str], values: list[dict[str, Any]]
-) -> dict[str, Any]:
-    last = values[-1]["value"] if values else None
-    return only(StorySummary, row, entities=entities, sentiment=last)
+def _last(values: list[dict[str, Any]]) -> float | None:
+    return values[-1]["value"] if values else None
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (

@@ -1,7 +1,7 @@
 """Bodies and filters of the operator's odds and news."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
@@ -275,8 +275,3 @@ class StoryBody(StorySummary):
 
     updates: list[StoryUpdateBody]
     sentiments: list[SentimentValue]
-
-
-def only(model: type[ResponseModel], row: Any, **more: Any) -> dict[str, Any]:
-    """Return the fields of the model that a row has, and `more`."""
-    return {name: row[name] for name in model.model_fields if name in row} | more

@@ -20,8 +20,6 @@ ARTICLES, STORIES = "/data/articles", "/data/stories"
 DAYS = 30  # of the chart of articles
 MAX_ENTITIES = 500  # that are offered as filters
 SPARK_VALUES = 40  # values of a story in the list
-MAX_VALUES = 2_000  # values of a story on its page
-MAX_UPDATES = 200
 RANGE = (-1.0, 1.0)  # of the sentiment
 
 
@@ -40,9 +38,6 @@ async def articles(request: Request, user: SessionUser, connection: Connection) 
         user,
         "articles",
         articles=found.rows,
-        entities_of=await news_listing.article_entities(
-            connection, [row["id"] for row in found.rows]
-        ),
         days=days,
         chart=sloped_chart(
             [ChartLine("mean sentiment", points)],
@@ -68,7 +63,6 @@ async def stories(request: Request, user: SessionUser, connection: Connection) -
         user,
         "stories",
         stories=found.rows,
-        entities_of=await news_listing.story_entities(connection, ids),
         last={story_id: values[-1]["value"] for story_id, values in sentiment.items() if values},
         sparks={
             story_id: sparkline([value["value"] for value in values], *RANGE)
@@ -86,8 +80,7 @@ async def story(request: Request, user: SessionUser, connection: Connection) -> 
     row = await news_listing.story(connection, story_id)
     if row is None:
         raise HTTPException(404, "No such story.")
-    values = (await news_listing.story_sentiment(connection, [story_id], MAX_VALUES))[story_id]
-    updates = await news_listing.story_updates(connection, story_id, MAX_UPDATES)
+    values = row["sentiments"]
     points = [ChartPoint(value["at"], value["value"]) for value in values]
     chart = (
         sloped_chart(
@@ -100,16 +93,14 @@ async def story(request: Request, user: SessionUser, connection: Connection) -> 
         if points
         else ""
     )
-    run_ids = [row["run_id"], *(each["run_id"] for each in (*values, *updates))]
+    run_ids = [row["run_id"], *(each["run_id"] for each in (*values, *row["updates"]))]
     return reading.respond(
         "data/story.html",
         user,
         "stories",
         story=row,
         values=list(reversed(values)),
-        updates=updates,
         chart=chart,
-        entities=(await news_listing.story_entities(connection, [story_id])).get(story_id, []),
         origins=await origins(connection, run_ids, None),
     )
 
