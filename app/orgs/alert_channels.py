@@ -20,7 +20,6 @@ from app.core.enums import AlertSeverity
 from app.core.errors import Conflict, InvalidValue
 from app.health.alerts.org_alerts import TEST_TITLE
 from app.orgs import secret_box
-from app.orgs.secret_box import SecretBox
 from app.store import tenancy
 from app.store.db import Connection, Pool
 from app.store.orgs import alert_channels as store
@@ -110,7 +109,7 @@ async def create(
         org_id,
         wanted.label,
         service,
-        box.seal(org_id, _name(channel_id), wanted.url),
+        box.seal(org_id, secret_name(channel_id), wanted.url),
         wanted.collections,
         [severity.value for severity in wanted.severities],
     )
@@ -137,19 +136,10 @@ async def enqueue_test(
 def open_url(config: Config, sealed: ClaimedOrgMessage) -> str:
     """Return the URL of a channel, without redirects. Raises BadConfig if no key decrypts it."""
     box = secret_box.from_config(config)
-    url = box.open(sealed.org_id, _name(sealed.channel_id), sealed.secret).get_secret_value()
+    url = box.open(sealed.org_id, secret_name(sealed.channel_id), sealed.secret).get_secret_value()
     return f"{url}{'&' if '?' in url else '?'}redirect=no"
 
 
-async def reseal(connection: Connection, box: SecretBox) -> int:
-    """Re-encrypt with the first key what older keys encrypted; return the number of URLs."""
-    count = 0
-    for channel_id, org_id, sealed in await store.lock_all(connection):
-        if (resealed := box.resealed(org_id, _name(channel_id), sealed)) is not None:
-            await store.set_secret(connection, channel_id, resealed)
-            count += 1
-    return count
-
-
-def _name(channel_id: UUID) -> str:
+def secret_name(channel_id: UUID) -> str:
+    """Return the name for which the URL of a channel is encrypted."""
     return f"alert-channel/{channel_id}"

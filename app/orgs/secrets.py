@@ -16,7 +16,9 @@ from app.sources.recipes.load import disallowed_secrets
 from app.sources.recipes.load import secret_references as references
 from app.sources.recipes.model import Recipe
 from app.store.db import Pool
+from app.store.orgs import alert_channels as stored_channels
 from app.store.orgs import collection, org_secrets
+from app.store.orgs import webhooks as stored_webhooks
 from app.store.tenancy import org_transaction
 
 REFERENCE_PREFIX = "secret"  # the prefix of secret references in an organisation's recipes
@@ -100,8 +102,14 @@ async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
             if (resealed := box.resealed(org_id, name, sealed)) is not None:
                 await org_secrets.put(connection, org_id, name, resealed, now)
                 count += 1
-        count += await webhooks.reseal(connection, box)
-        count += await alert_channels.reseal(connection, box)
+        for table, named in (
+            (stored_webhooks, webhooks.secret_name),
+            (stored_channels, alert_channels.secret_name),
+        ):
+            for row_id, org_id, sealed in await table.lock_all(connection):
+                if (resealed := box.resealed(org_id, named(row_id), sealed)) is not None:
+                    await table.set_secret(connection, row_id, resealed)
+                    count += 1
     return count
 
 

@@ -11,10 +11,9 @@ from app.core.config import Config
 from app.core.errors import Conflict, InvalidValue, UnsafeAddress
 from app.fetch.ssrf_guard import Guard
 from app.orgs import secret_box, webhook_signature
-from app.orgs.secret_box import SecretBox
 from app.store import tenancy
 from app.store.content.changes import Change
-from app.store.db import Connection, Pool
+from app.store.db import Pool
 from app.store.orgs import collection
 from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import ClaimedDelivery
@@ -55,7 +54,7 @@ async def create(
     check_url(config, url)
     webhook_id = uuid4()
     secret = webhook_signature.new_secret()
-    sealed = secret_box.from_config(config).seal(org_id, _name(webhook_id), SecretStr(secret))
+    sealed = secret_box.from_config(config).seal(org_id, secret_name(webhook_id), SecretStr(secret))
     async with tenancy.org_transaction(pool, org_id) as connection:
         await collection.lock_org(connection, org_id)  # one at a time, so that the count holds
         if len(await store.all_of(connection, org_id)) >= MAX_WEBHOOKS:
@@ -83,22 +82,12 @@ def payload(delivery: ClaimedDelivery, found: list[Change]) -> bytes:
     return msgspec.json.encode(body)
 
 
-async def reseal(connection: Connection, box: SecretBox) -> int:
-    """Re-encrypt with the first key what older keys encrypted; return the number of secrets."""
-    count = 0
-    for webhook_id, org_id, sealed in await store.lock_all(connection):
-        if (resealed := box.resealed(org_id, _name(webhook_id), sealed)) is not None:
-            await store.set_secret(connection, webhook_id, resealed)
-            count += 1
-    return count
-
-
 def headers(
     config: Config, delivery: ClaimedDelivery, body: bytes, now: datetime
 ) -> dict[str, str]:
     """Return the headers of an attempt at `now`. Raises BadConfig if the secret cannot be read."""
     box = secret_box.from_config(config)
-    secret = box.open(delivery.org_id, _name(delivery.webhook_id), delivery.secret)
+    secret = box.open(delivery.org_id, secret_name(delivery.webhook_id), delivery.secret)
     message_id, timestamp = f"msg_{delivery.id.hex}", str(int(now.timestamp()))
     return {
         "content-type": "application/json",
@@ -110,5 +99,6 @@ def headers(
     }
 
 
-def _name(webhook_id: UUID) -> str:
+def secret_name(webhook_id: UUID) -> str:
+    """Return the name for which the secret of a webhook is encrypted."""
     return f"webhook/{webhook_id}"
