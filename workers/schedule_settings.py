@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def from_settings(prefix: str) -> Callable[[Config, str], Sequence[DeclaredSched
         timezone = _setting(config, prefix, "timezone") or "UTC"
         try:
             schedule = declared_schedule(config, name, prefix)
-            policies = _choices(config, prefix).apply(
+            choices = PolicyChoices.of_settings(partial(_setting, config, prefix))
+            policies = choices.apply(
                 default_policies(config), schedule, timezone, calendar_reader(Path())
             )
         except BadSchedule as error:
@@ -78,19 +80,3 @@ def calendar_reader(folder: Path) -> Callable[[str], str]:
 
 def _setting(config: Config, prefix: str, name: str) -> Any:
     return getattr(config, f"{prefix}_{name}")
-
-
-def _choices(config: Config, prefix: str) -> PolicyChoices:
-    grace = _setting(config, prefix, "misfire_grace_seconds")
-    return PolicyChoices(
-        overlap=_setting(config, prefix, "overlap"),
-        coalesce=_setting(config, prefix, "coalesce"),
-        catch_up=_setting(config, prefix, "catch_up"),
-        misfire_grace=None if grace is None else timedelta(seconds=grace),
-        jitter=timedelta(seconds=_setting(config, prefix, "jitter_seconds")),
-        timeout=_setting(config, prefix, "timeout_seconds"),
-        max_attempts=_setting(config, prefix, "max_attempts"),
-        exclude=_setting(config, prefix, "exclude"),
-        start=_setting(config, prefix, "start"),
-        end=_setting(config, prefix, "end"),
-    )

@@ -16,7 +16,7 @@ import asyncpg
 from app.core import log
 from app.core.collection_keys import DEFAULT_COLLECTION, schedule_key
 from app.core.config import Config
-from app.core.enums import COLLECTION_TASK, Coalesce, Overlap
+from app.core.enums import COLLECTION_TASK
 from app.core.errors import BadSchedule, Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
 from app.ledger import edit as ledger
 from app.ledger import manual_runs
@@ -302,21 +302,10 @@ def _declared(
         raise InvalidValue(
             "timeout_seconds", f"is more than the limit of {limits.max_minutes:g} minutes"
         )
-    grace, jitter = (chosen.get(f"{name}_seconds") for name in ("misfire_grace", "jitter"))
-    choices = PolicyChoices(
-        overlap=None if "overlap" not in chosen else Overlap(chosen["overlap"]),
-        coalesce=None if "coalesce" not in chosen else Coalesce(chosen["coalesce"]),
-        catch_up=chosen.get("catch_up"),
-        misfire_grace=None if grace is None else timedelta(seconds=grace),
-        jitter=None if jitter is None else timedelta(seconds=jitter),
-        timeout=chosen.get("timeout_seconds"),
-        max_attempts=chosen.get("max_attempts"),
-        exclude=chosen.get("exclude", ()),
-        start=chosen.get("start"),
-        end=chosen.get("end"),
-    )
     try:
-        policies = choices.apply(defaults, schedule, settings.timezone)
+        policies = PolicyChoices.of_settings(chosen.get).apply(
+            defaults, schedule, settings.timezone
+        )
     except BadSchedule as error:
         raise InvalidValue("policies", str(error)) from None
     return DeclaredSchedule(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadSchedule
@@ -35,6 +35,27 @@ class PolicyChoices:
     exclude: Sequence[str] = ()
     start: str | None = None
     end: str | None = None
+
+    @classmethod
+    def of_settings(cls, setting: Callable[[str], Any]) -> Self:
+        """Return the choices by the names of their settings; None where one is not set.
+
+        A setting of a duration has the name with `_seconds`.
+        """
+        overlap, coalesce = setting("overlap"), setting("coalesce")
+        grace, jitter = setting("misfire_grace_seconds"), setting("jitter_seconds")
+        return cls(
+            overlap=None if overlap is None else Overlap(overlap),
+            coalesce=None if coalesce is None else Coalesce(coalesce),
+            catch_up=setting("catch_up"),
+            misfire_grace=None if grace is None else timedelta(seconds=grace),
+            jitter=None if jitter is None else timedelta(seconds=jitter),
+            timeout=setting("timeout_seconds"),
+            max_attempts=setting("max_attempts"),
+            exclude=setting("exclude") or (),
+            start=setting("start"),
+            end=setting("end"),
+        )
 
     def apply(
         self,
