@@ -16,7 +16,7 @@ from app.cli import connections, terminal
 from app.core.durations import short_span
 from app.core.enums import Market, MarketOutcome
 from app.core.errors import WrongState
-from app.odds import comparison, price_rows, sparkline
+from app.odds import price_rows, sparkline
 from app.store import db
 from app.store.content import odds_comparison
 from app.store.schedules import heartbeats
@@ -74,7 +74,8 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
         if end < begin:
             raise typer.BadParameter("it is before --from, or before now", param_hint="--to")
         matching = odds_comparison.MatchFilter(begin, end, competition, market, limit)
-        return comparison.compare(await odds_comparison.offers(pool, matching), now, max_age), now
+        page = await odds_comparison.match_page(pool, matching)
+        return odds_comparison.compare(page.prices, now, max_age), now
 
     matches, now = connections.with_pool(read)
     if as_json:

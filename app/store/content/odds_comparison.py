@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from app.core.enums import Market, MarketOutcome
-from app.odds.comparison import OddsOffer
+from app.odds import comparison
+from app.odds.comparison import Match, OddsOffer
 from app.store.db import Connection, Pool
 
 
@@ -35,6 +36,15 @@ class PickedMatch:
     key: str
     kickoff: datetime
     event_ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPage:
+    """Matches and the rows of their prices. `last`: the last one if more follow, or None."""
+
+    matches: list[PickedMatch]
+    prices: list[dict[str, Any]]
+    last: PickedMatch | None
 
 
 # A match is the events with one Sportradar id, or one event without.
@@ -118,18 +128,21 @@ WHERE kickoff >= $1 AND kickoff < $2 AND withdrawn_at IS NULL ORDER BY 1, 2 LIMI
 """
 
 
-async def pick_matches(pool: Pool | Connection, matches: MatchFilter) -> list[PickedMatch]:
-    """Return the matching matches, in order of kick-off."""
+async def match_page(pool: Pool | Connection, matches: MatchFilter) -> MatchPage:
+    """Return the first `limit` matching matches, in order of kick-off, with their prices."""
     rows = await pool.fetch(
         PICKED,
         matches.since,
         matches.until,
         matches.competition,
         matches.teams,
-        matches.limit,
+        matches.limit + 1,
         *(matches.after or (None, None)),
     )
-    return [PickedMatch(*row) for row in rows]
+    picked = [PickedMatch(*row) for row in rows[: matches.limit]]
+    ids = [event_id for match in picked for event_id in match.event_ids]
+    last = picked[-1] if len(rows) > matches.limit else None
+    return MatchPage(picked, await prices(pool, ids, matches.market), last)
 
 
 async def prices(
@@ -142,16 +155,10 @@ async def prices(
     return [dict(row) for row in await pool.fetch(PRICES, event_ids, market)]
 
 
-async def offers(pool: Pool | Connection, matches: MatchFilter) -> list[OddsOffer]:
-    """Return every price of the matching matches at every site."""
-    picked = await pick_matches(pool, matches)
-    ids = [event_id for match in picked for event_id in match.event_ids]
-    return offers_from_rows(await prices(pool, ids, matches.market))
-
-
-def offers_from_rows(rows: Sequence[dict[str, Any]]) -> list[OddsOffer]:
-    """Return the rows that have a price as offers, with market and outcome as enums."""
-    return [_offer(row) for row in rows if row["price"] is not None]
+def compare(rows: Sequence[dict[str, Any]], now: datetime, max_age: timedelta) -> list[Match]:
+    """Compare the rows that have a price, match by match."""
+    offers = [_offer(row) for row in rows if row["price"] is not None]
+    return comparison.compare(offers, now, max_age)
 
 
 def _offer(row: dict[str, Any]) -> OddsOffer:

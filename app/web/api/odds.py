@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from app.core.enums import Scope
 from app.core.errors import NotFound
-from app.odds import comparison, price_rows
+from app.odds import price_rows
 from app.odds.comparison import Match
 from app.store.content import odds_comparison
 from app.store.content.odds_comparison import MatchFilter
@@ -100,16 +100,13 @@ async def _page(request: ApiRequest, query: BestQuery) -> tuple[list[Match], str
         until,
         query.competition,
         query.market,
-        query.limit + 1,
+        query.limit,
         query.teams,
         (place[2], place[3]) if place else None,
     )
-    picked = await odds_comparison.pick_matches(request.context.pool, filters)
-    shown, more = picked[: query.limit], len(picked) > query.limit
-    ids = [event_id for match in shown for event_id in match.event_ids]
-    rows = await odds_comparison.prices(request.context.pool, ids, query.market)
-    last = shown[-1] if more else None
-    return await _compare(request, rows), (
+    page = await odds_comparison.match_page(request.context.pool, filters)
+    last = page.last
+    return await _compare(request, page.prices), (
         cursor.encode(since, until, last.kickoff, last.key) if last else None
     )
 
@@ -117,11 +114,7 @@ async def _page(request: ApiRequest, query: BestQuery) -> tuple[list[Match], str
 async def _compare(request: ApiRequest, rows: Sequence[dict[str, Any]]) -> list[Match]:
     """Compare in a thread: thousands of prices would hold up all other requests."""
     max_age = request.context.declared.odds_max_age()
-
-    def compare() -> list[Match]:
-        return comparison.compare(odds_comparison.offers_from_rows(rows), request.now, max_age)
-
-    return await asyncio.to_thread(compare)
+    return await asyncio.to_thread(odds_comparison.compare, rows, request.now, max_age)
 
 
 def _matches(found: Sequence[Match], next_cursor: str | None) -> ApiResponse:

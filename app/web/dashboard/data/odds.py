@@ -15,10 +15,9 @@ from starlette.responses import Response
 
 from app.core.config import Config
 from app.core.enums import Market, MarketOutcome
-from app.odds import comparison
 from app.odds.comparison import OUTCOMES, Match
 from app.store.content import odds_comparison
-from app.store.content.odds_comparison import MatchFilter
+from app.store.content.odds_comparison import MatchFilter, MatchPage
 from app.store.db import Connection
 from app.store.runs.origins import origins
 from app.store.schedules import heartbeats
@@ -55,30 +54,26 @@ async def matches(request: Request, user: SessionUser, connection: Connection) -
         until,
         competition or None,
         market,
-        MATCHES + 1,
+        MATCHES,
         teams or None,
         (after[1], after[2]) if after else None,
     )
-    picked = await odds_comparison.pick_matches(connection, filters)
-    shown = picked[:MATCHES]
-    ids = [event_id for match in shown for event_id in match.event_ids]
-    rows = await odds_comparison.prices(connection, ids, market)
-    offers = odds_comparison.offers_from_rows(rows)
-    compared = comparison.compare(offers, now, schedule_settings.odds_max_age(config))
+    page = await odds_comparison.match_page(connection, filters)
+    max_age = schedule_settings.odds_max_age(config)
+    compared = odds_comparison.compare(page.prices, now, max_age)
     active = {
         "market": market.value,
         "day": f"{day:%Y-%m-%d}" if day else "",
         "competition": competition,
         "teams": teams,
     }
-    last = shown[-1] if len(picked) > MATCHES else None
-    cursor = (since, last.kickoff, last.key) if last else None
+    cursor = (since, page.last.kickoff, page.last.key) if page.last else None
     return reading.respond(
         "data/odds.html",
         user,
         "odds",
-        matches=_all_of(shown, compared, rows),
-        platforms=_platforms(config, rows),
+        matches=_all_of(page, compared),
+        platforms=_platforms(config, page.prices),
         market=market,
         markets=list(Market),
         now=now,
@@ -116,7 +111,7 @@ async def match(request: Request, user: SessionUser, connection: Connection) -> 
     now, ids = await heartbeats.database_now(connection), [event["id"] for event in events]
     rows = await odds_comparison.prices(connection, ids, None)
     max_age = schedule_settings.odds_max_age(config)
-    compared = comparison.compare(odds_comparison.offers_from_rows(rows), now, max_age)
+    compared = odds_comparison.compare(rows, now, max_age)
     pick = _pick(request, rows)
     moves = await odds_comparison.price_history(connection, ids, pick, MAX_CHANGES)
     changes = await odds_comparison.event_changes(connection, ids, LISTED_CHANGES)
@@ -172,13 +167,9 @@ def price_path(
     return f"{match_path(key)}?{urlencode(query)}{fragment}"
 
 
-def _all_of(
-    shown: Sequence[odds_comparison.PickedMatch],
-    compared: Sequence[Match],
-    rows: Sequence[dict[str, Any]],
-) -> list[ListedMatch]:
+def _all_of(page: MatchPage, compared: Sequence[Match]) -> list[ListedMatch]:
     by_key = {each.key: each for each in compared}
-    first = {row["match"]: row for row in reversed(rows)}
+    first = {row["match"]: row for row in reversed(page.prices)}
     return [
         ListedMatch(
             picked.key,
@@ -189,7 +180,7 @@ def _all_of(
             row["competition"],
             by_key.get(picked.key),
         )
-        for picked in shown
+        for picked in page.matches
         if (row := first.get(picked.key)) is not None
     ]
 
