@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.core.config import Config
-from app.core.errors import BudgetExceeded, OverLimit
+from app.core.errors import BudgetExceeded
 from app.fetch.client import RequestCounts
 from app.orgs.limits import OrgLimits
 from app.sources.base import Source
@@ -75,17 +75,15 @@ class CollectionBudget:
         Requests under way when the bytes are used up still complete.
         """
         had = self.bytes + sum(max(tally.bytes, tally.decoded) for tally in self.tallies)
-        try:
-            self.allowance.check("max_pages", self.pages + 1)
-            self.allowance.check("max_mb", had / MB)
-        except OverLimit as error:
-            raise BudgetExceeded(f"no more pages may be requested: {error}") from error
+        limits = self.allowance
+        fault = limits.fault("max_pages", self.pages + 1) or limits.fault("max_mb", had / MB)
+        if fault:
+            raise BudgetExceeded(f"no more pages may be requested: {fault}")
         self.pages += 1
 
     def check_kept(self, rows: int, stored_bytes: int) -> None:
         """Raise BudgetExceeded if the organisation's items exceed what it may keep."""
-        try:
-            self.allowance.check("max_rows", rows)
-            self.allowance.check("max_stored_mb", stored_bytes / MB)
-        except OverLimit as error:
-            raise BudgetExceeded(f"the page is not stored: {error}") from error
+        limits, megabytes = self.allowance, stored_bytes / MB
+        fault = limits.fault("max_rows", rows) or limits.fault("max_stored_mb", megabytes)
+        if fault:
+            raise BudgetExceeded(f"the page is not stored: {fault}")

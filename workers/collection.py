@@ -11,7 +11,7 @@ from app.context import WorkerContext
 from app.core.collection_keys import schedule_key
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, FailureKind
-from app.core.errors import BadPreset, BudgetExceeded, OrgDisabled, OverLimit
+from app.core.errors import BadPreset, BudgetExceeded, OrgDisabled
 from app.ledger.edit import DeclaredSchedule
 from app.orgs.limits import OrgLimits
 from app.runs.attempts import AttemptOutcome
@@ -98,10 +98,8 @@ async def _check_daily_runs(
 
 
 def _check_limit(allowance: OrgLimits, name: str, value: float) -> None:
-    try:
-        allowance.check(name, value)
-    except OverLimit as error:
-        raise BudgetExceeded(f"{name}: {error}") from error
+    if fault := allowance.fault(name, value):
+        raise BudgetExceeded(f"{name}: {fault}")
 
 
 def _limit_duration(outcome: AttemptOutcome, allowance: OrgLimits) -> None:

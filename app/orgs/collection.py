@@ -226,7 +226,8 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
         if open_:
             raise Conflict(f"run {open_[0].run_id} is still open", open_[0].run_id)
         count = await selections.runs_since(connection, request.org_id, request.now - A_DAY)
-        limits.check("runs_per_day", count + 1)
+        if fault := limits.fault("runs_per_day", count + 1):
+            raise OverLimit(fault)
         manual = ManualRun(
             COLLECTION_TASK, {}, request.by, request.reason, retry_of=request.retry_of
         )
@@ -314,10 +315,8 @@ def _declared(
 
 
 async def _check_count(connection: Connection, org_id: UUID, limits: OrgLimits) -> None:
-    try:
-        limits.check("max_collections", await store.count(connection, org_id) + 1)
-    except OverLimit as error:
-        raise Conflict(str(error)) from None
+    if fault := limits.fault("max_collections", await store.count(connection, org_id) + 1):
+        raise Conflict(fault)
 
 
 def _check_frequency(schedule: Schedule, limits: OrgLimits) -> None:
@@ -337,10 +336,8 @@ async def _check_preset(
     preset = await presets.one(connection, org_id, preset_id)
     if preset is None:
         raise InvalidValue("preset_id", f"there is no preset {preset_id}; see /collection/presets")
-    try:
-        limits.check("max_sources", len(preset.sources))
-    except OverLimit as error:
-        raise InvalidValue("preset_id", str(error)) from None
+    if fault := limits.fault("max_sources", len(preset.sources)):
+        raise InvalidValue("preset_id", fault)
 
 
 async def _choose(

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from app.core.errors import OverLimit
-
 if TYPE_CHECKING:
     from app.core.config import Config
 
@@ -38,15 +36,16 @@ class OrgLimits:
             }
         )
 
-    def check(self, name: str, wanted: float) -> None:
-        """Raise OverLimit, which names the limit and how to raise it, if `wanted` exceeds it."""
+    def fault(self, name: str, wanted: float) -> str | None:
+        """If `wanted` exceeds the limit, return a sentence that says so and how to raise it."""
         limit = float(getattr(self, name))
-        if wanted > limit:
-            raise OverLimit(
-                f"{wanted:g} is over the limit {name} = {limit:g}"
-                f" (setting ORG_{name.removeprefix('org_').upper()}, or for one organisation"
-                f" `rollcall org limit NAME {name} {wanted:g}`)"
-            )
+        if wanted <= limit:
+            return None
+        return (
+            f"{wanted:g} is over the limit {name} = {limit:g}"
+            f" (setting ORG_{name.removeprefix('org_').upper()}, or for one organisation"
+            f" `rollcall org limit NAME {name} {wanted:g}`)"
+        )
 
 
 MAX_MINUTES = 7 * 24 * 60  # the longest timeout of a schedule

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from app.core.enums import Scope
-from app.core.errors import Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
+from app.core.errors import Conflict, InvalidValue, NotFound, StaleEdit
 from app.orgs.limits import OrgLimits
 from app.store.db import Connection
 from app.store.orgs import collection
@@ -115,10 +115,8 @@ async def _locked(connection: Connection, request: ApiRequest) -> OrgLimits:
 async def _check(
     connection: Connection, request: ApiRequest, limits: OrgLimits, sources: Sequence[Any]
 ) -> None:
-    try:
-        limits.check("max_sources", len(sources))
-    except OverLimit as error:
-        raise InvalidValue("sources", str(error)) from None
+    if fault := limits.fault("max_sources", len(sources)):
+        raise InvalidValue("sources", fault)
     faults = await request.context.declared.check_sources(connection, request.org_id, sources)
     if faults:
         raise problems.of_fields(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import asyncpg
 
 from app.core.enums import Scope
-from app.core.errors import BadRecipe, Conflict, NotFound, OverLimit, StaleEdit
+from app.core.errors import BadRecipe, Conflict, NotFound, StaleEdit
 from app.orgs import secrets
 from app.orgs.limits import OrgLimits
 from app.sources.recipes.load import RecipeFault, disallowed_secrets
@@ -134,10 +134,8 @@ async def _check_count(connection: Connection, request: ApiRequest) -> None:
         request.context.config, await collection.lock_org(connection, request.org_id)
     )
     count = len(await org_sources.names(connection, request.org_id))
-    try:
-        limits.check("max_recipes", count + 1)
-    except OverLimit as error:
-        raise Conflict(str(error)) from None
+    if fault := limits.fault("max_recipes", count + 1):
+        raise Conflict(fault)
 
 
 def _existing(found: OrgRecipe | None) -> OrgRecipe:
