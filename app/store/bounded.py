@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, tuple_
 from sqlmodel import select
@@ -26,6 +26,13 @@ class RowPage:
     rows: list[Row]
     after: tuple[Any, ...] | None
     examined: int | None = None
+
+    @classmethod
+    def of(cls, rows: list[Row], limit: int, *keys: str) -> Self:
+        """Return the first `limit` of the rows. `keys`: the columns that they are sorted by."""
+        if len(rows) <= limit:
+            return cls(rows, None)
+        return cls(rows[:limit], tuple(rows[limit - 1][key] for key in keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +71,16 @@ async def row_page(
         statement = statement.where(place < start if query.descending else place > start)
     statement = statement.order_by(*query.order(columns))
     if not query.conditions:
-        return _page(await selects.fetch(connection, statement.limit(limit + 1)), keys, limit)
+        rows = await selects.fetch(connection, statement.limit(limit + 1))
+        return RowPage.of(rows, limit, *keys)
     window = statement.limit(examined).subquery()
     order = query.order(window.c)
     matching: Any = select(window).where(*(each(window.c) for each in query.conditions))
     rows = await selects.fetch(connection, matching.order_by(*order).limit(limit + 1))
     if len(rows) > limit:
-        return _page(rows, keys, limit)
+        return RowPage.of(rows, limit, *keys)
     last: Any = select(window).order_by(*order).offset(examined - 1).limit(1)
     ends = await selects.fetch(connection, last)
     if not ends:
         return RowPage(rows, None)
     return RowPage(rows, tuple(ends[0][key] for key in keys), examined)
-
-
-def _page(rows: list[Row], keys: Sequence[str], limit: int) -> RowPage:
-    if len(rows) <= limit:
-        return RowPage(rows, None)
-    return RowPage(rows[:limit], tuple(rows[limit - 1][key] for key in keys))

@@ -34,10 +34,9 @@ async def run_page(
         end = rows[0]["created_at"] if rows else None
         filters = filters if end is None else replace(filters, since=end)
     found = await listing.runs(connection, filters, limit + 1)
-    if len(found) > limit:
-        last_row = found[limit - 1]
-        return RowPage(found[:limit], (last_row["created_at"], last_row["execution_id"]))
-    return RowPage(found, None) if end is None else RowPage(found, (end, LAST_ID), examined)
+    if end is None or len(found) > limit:
+        return RowPage.of(found, limit, "created_at", "execution_id")
+    return RowPage(found, (end, LAST_ID), examined)
 
 
 def _rare(filters: RunFilter) -> bool:

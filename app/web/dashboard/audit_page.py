@@ -1,11 +1,11 @@
 """The page of what people did: who, what, when and why."""
 
 from datetime import datetime
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.store.bounded import RowPage
 from app.store.db import Connection
 from app.store.reports import audit_listing, tick_listing
 from app.store.reports.audit_listing import AuditFilter
@@ -27,24 +27,18 @@ async def entries(request: Request, user: SessionUser, connection: Connection) -
         after=reading.cursor_param(request, tuple[datetime, int, int]),
     )
     rows = await audit_listing.entries(connection, filters, PER_PAGE + 1)
-    for row in rows:
+    found = RowPage.of(rows, PER_PAGE, "at", "part", "id")
+    for row in found.rows:
         row["detail"] = {name: value for name, value in row["detail"].items() if value}
     jobs = list((await tick_listing.jobs(connection, org_id=user.org_id)).values())
-    keys = [*jobs, fields["job"], *(row["job"] for row in rows)]
+    keys = [*jobs, fields["job"], *(row["job"] for row in found.rows)]
     return respond(
         "audit.html",
         user,
         "audit",
         jobs=jobs,
         labels=await job_labels.labels(connection, user, keys),
-        entries=rows[:PER_PAGE],
-        older=reading.next_link("/audit", fields, _last_place(rows)),
+        entries=found.rows,
+        older=reading.next_link("/audit", fields, found.after),
         filters=fields,
     )
-
-
-def _last_place(rows: list[dict[str, Any]]) -> tuple[datetime, int, int] | None:
-    if len(rows) <= PER_PAGE:
-        return None
-    last = rows[PER_PAGE - 1]
-    return last["at"], last["part"], last["id"]

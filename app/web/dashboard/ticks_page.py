@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.enums import TickOutcome, TickReason
+from app.store.bounded import RowPage
 from app.store.db import Connection
 from app.store.reports import tick_listing
 from app.store.reports.tick_listing import TickFilter, UnservedTicks
@@ -52,6 +52,7 @@ async def ticks(request: Request, user: SessionUser, connection: Connection) -> 
     rows = await tick_listing.ticks(
         connection, jobs, _filter(fields, day, day, after), PER_PAGE + 1
     )
+    found = RowPage.of(rows, PER_PAGE, "scheduled_for", "schedule_id")
     calendar = calendar_days(counted, last - (DAYS - 1) * DAY, last)
     return respond(
         "ticks.html",
@@ -61,14 +62,14 @@ async def ticks(request: Request, user: SessionUser, connection: Connection) -> 
         today=now.date(),
         weeks=[calendar[n : n + 7] for n in range(0, DAYS, 7)],
         reasons_of_day=_reasons(counted, day),
-        ticks=rows[:PER_PAGE],
+        ticks=found.rows,
         jobs=list(every.values()),
         labels=await job_labels.labels(connection, user, [*every.values(), *jobs.values()]),
         reasons=list(TickReason),
         reason_texts=REASON_TEXTS,
         outcomes=OUTCOMES,
         filters=fields,
-        links=_links(fields, day, rows),
+        links=_links(fields, day, found),
     )
 
 
@@ -153,13 +154,11 @@ def _reasons(counted: Sequence[UnservedTicks], day: date) -> list[tuple[str, str
     return [(*key, count) for key, count in totals.most_common() if count]
 
 
-def _links(fields: dict[str, str], day: date, rows: list[dict[str, Any]]) -> dict[str, str]:
+def _links(fields: dict[str, str], day: date, found: RowPage) -> dict[str, str]:
     active = {name: value for name, value in fields.items() if value and name != "day"}
-    last = rows[PER_PAGE - 1] if len(rows) > PER_PAGE else None
-    place = (last["scheduled_for"], last["schedule_id"]) if last else None
     return {
         "filters": urlencode(active),
-        "older": reading.next_link("/ticks", active | {"day": day.isoformat()}, place),
+        "older": reading.next_link("/ticks", active | {"day": day.isoformat()}, found.after),
         "previous": f"/ticks?{urlencode(active | {'day': (day - DAY).isoformat()})}",
         "next": f"/ticks?{urlencode(active | {'day': (day + DAY).isoformat()})}",
     }

@@ -37,17 +37,15 @@ async def of_run(request: Request, user: SessionUser, connection: Connection) ->
         after[0] if after else 0,
         reading.PER_PAGE + 1,
     )
-    shown = rows[: reading.PER_PAGE]
-    more = (shown[-1]["id"],) if len(rows) > reading.PER_PAGE else None
-    path = f"/runs/{run_id}/pages"
+    found, path = RowPage.of(rows, reading.PER_PAGE, "id"), f"/runs/{run_id}/pages"
     return reading.respond(
         "data/run_pages.html",
         user,
         "",
         run=run,
         labels=await job_labels.labels(connection, user, [run["job"]]),
-        pages=shown,
-        **reading.paging(request, path, {"source": source}, RowPage(shown, more)),
+        pages=found.rows,
+        **reading.paging(request, path, {"source": source}, found),
     )
 
 

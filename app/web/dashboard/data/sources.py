@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.enums import SOURCE_TASK
+from app.store.bounded import RowPage
 from app.store.db import Connection
 from app.store.runs import origins
 from app.store.schedules import heartbeats
@@ -32,18 +33,17 @@ async def source(request: Request, user: SessionUser, connection: Connection) ->
     )
     if not ticks and after is None:
         raise HTTPException(404, "No schedule collects this source, or it has had no tick yet.")
-    shown = ticks[: reading.PER_PAGE]
+    found = RowPage.of(ticks, reading.PER_PAGE, "scheduled_for", "key")
     path = f"/data/sources/{name}"
-    more = (shown[-1]["scheduled_for"], shown[-1]["key"]) if len(ticks) > reading.PER_PAGE else None
     return reading.respond(
         "data/source.html",
         user,
         "",
         source=name,
-        ticks=shown,
+        ticks=found.rows,
         now=now,
         items_path=source_path(name),
-        older=reading.next_link(path, {}, more),
+        older=reading.next_link(path, {}, found.after),
         first_page=path if after else "",
     )
 
