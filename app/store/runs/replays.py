@@ -135,7 +135,7 @@ async def pages_to_replay(pool: Pool, source: str, since: datetime) -> list[Repl
     return [ReplayPage(*row) for row in await pool.fetch(PAGES, source, since)]
 
 
-async def load_page(pool: Pool, page: ReplayPage) -> RawPage | None:
+async def load_page(pool: Pool | Connection, page: ReplayPage) -> RawPage | None:
     """Return the page as a parser receives it; None if retention has deleted its body."""
     body = await pages.load_body(pool, page.body_hash)
     if body is None:

@@ -51,7 +51,7 @@ async def of_run(request: Request, user: SessionUser, connection: Connection) ->
 
 async def raw_page(request: Request, user: SessionUser, connection: Connection) -> Response:
     """One kept page: its headers, and its body as text. Raises HTTPException 404."""
-    row = await _find(request, user, connection)
+    row = await find_page(request, user, connection)
     body = await pages.load_body(connection, row["body_hash"])
     text = None if body is None else _decode(body, row["headers"])
     return reading.respond(
@@ -67,7 +67,7 @@ async def raw_page(request: Request, user: SessionUser, connection: Connection) 
 
 async def raw_body(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The body of a kept page as a download, never shown by the browser. Raises HTTP 404."""
-    row = await _find(request, user, connection)
+    row = await find_page(request, user, connection)
     body = await pages.load_body(connection, row["body_hash"])
     if body is None:
         raise HTTPException(404, "Retention has removed the body of this page.")
@@ -75,7 +75,8 @@ async def raw_body(request: Request, user: SessionUser, connection: Connection) 
     return Response(body, 200, headers, "application/octet-stream")
 
 
-async def _find(request: Request, user: SessionUser, connection: Connection) -> dict[str, Any]:
+async def find_page(request: Request, user: SessionUser, connection: Connection) -> dict[str, Any]:
+    """Return the kept page of the address, without its body. Raises HTTPException 404."""
     page_id = request.path_params["page_id"]
     row = await page_listing.raw_page(connection, page_id, user.org_id)
     if row is None:

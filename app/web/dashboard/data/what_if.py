@@ -11,17 +11,17 @@ from starlette.responses import Response
 
 from app.core import redact
 from app.core.errors import BadParameters, BadRecipe, Failure, UnknownJob
-from app.core.messages import Partition, RawPage
+from app.core.messages import RawPage
 from app.core.records import Record, Rejected
 from app.runs import replay as replays
 from app.runs.replay import ReplayReport
-from app.store.content import page_listing, pages
 from app.store.db import UNAVAILABLE, Connection
-from app.store.runs.replays import ReplayPage
+from app.store.runs.replays import ReplayPage, load_page
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
 from app.web.dashboard.actions import postgres_unavailable_error
 from app.web.dashboard.data import reading
+from app.web.dashboard.data.raw_pages import find_page
 from app.web.dashboard.session_auth import Form, SessionUser
 from workers import parse
 from workers.replays import PageReader, reader_of_page
@@ -40,7 +40,7 @@ async def replay(request: Request, user: SessionUser, _: Form) -> Response:
     context = web_context(request)
     try:
         async with asyncio.timeout(SECONDS), transaction(context.pool, user.org_id) as connection:
-            row = await _page(request, user, connection)
+            row = await find_page(request, user, connection)
             values = await _what_if(context, connection, row)
     except (UnknownJob, BadRecipe, BadParameters) as error:
         raise HTTPException(409, f"This page cannot be parsed again: {error}.") from None
@@ -49,32 +49,17 @@ async def replay(request: Request, user: SessionUser, _: Form) -> Response:
     return reading.respond("data/what_if.html", user, "", raw=row, **values)
 
 
-async def _page(request: Request, user: SessionUser, connection: Connection) -> Row:
-    row = await page_listing.raw_page(connection, request.path_params["page_id"], user.org_id)
-    if row is None:
-        raise HTTPException(404, "No such page, or retention has removed it.")
-    return row
-
-
 async def _what_if(context: WebContext, connection: Connection, row: Row) -> dict[str, Any]:
     page = await reader_of_page(context.config, connection, row["source"], row["org_id"])
-    body = await pages.load_body(connection, row["body_hash"])
-    if body is None or row["partition"] is None:
+    kept = _kept(row)
+    raw = None if row["partition"] is None else await load_page(connection, kept)
+    if raw is None:
         raise HTTPException(409, "Retention has removed the body, or it lists partitions only.")
-    raw = RawPage(
-        body,
-        row["status"],
-        row["url"],
-        row["headers"],
-        row["fetched_at"],
-        Partition(row["partition"], row["expected"]),
-        row["page"],
-    )
     try:
         records = await _parsed(context, page, raw)
     except Failure as failure:
         return _shown([], None, f"{failure.kind}: {redact.text(str(failure))}")
-    report = await replays.compare_page(connection, page.reader, _kept(row), records)
+    report = await replays.compare_page(connection, page.reader, kept, records)
     return _shown(records, report, "")
 
 
