@@ -16,7 +16,7 @@ from app.context import WEBHOOK_CLIENT, WorkerContext, worker_context
 from app.core import log
 from app.core.enums import DeliveryState
 from app.core.errors import BadConfig, Failure, UnsafeAddress
-from app.core.tasks import first_ended
+from app.core.tasks import cancel_all, first_ended
 from app.fetch import urls
 from app.fetch.transport_errors import TRANSPORT_ERRORS, to_failure
 from app.orgs import webhooks
@@ -51,11 +51,7 @@ class Sender:
 
     async def close(self) -> None:
         """Cancel what is under way; another worker sends it after its lease."""
-        tasks = self.fresh | self.retries
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await cancel_all(self.fresh | self.retries)
 
 
 async def deliver_webhooks(ctx: dict[str, Any]) -> None:

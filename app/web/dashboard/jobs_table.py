@@ -7,6 +7,7 @@ from typing import Any
 
 from app.core.enums import JobStatus
 from app.health.judge import OverallReason
+from app.scheduling.schedule import EPOCH
 from app.store.db import UNAVAILABLE, Pool
 from app.store.reports import overview
 from app.store.schedules import heartbeats
@@ -34,12 +35,11 @@ _GROUPS: dict[JobStatus | None, str] = {
     JobStatus.HEALTHY: "Healthy",
     JobStatus.PAUSED: "Paused",
 }
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
 # How rows may be sorted within their group; what is not known comes last.
 SORTS: dict[str, Callable[[JobTableRow], Any]] = {
     "next": lambda row: row.upcoming or _FAR_AHEAD,
-    "last": lambda row: -(row.last or _LONG_AGO).timestamp(),
+    "last": lambda row: -(row.last or EPOCH).timestamp(),
     "took": lambda row: -(row.run[1] or 0.0),
     "failed": lambda row: -(row.tally.ended - row.tally.succeeded),
 }

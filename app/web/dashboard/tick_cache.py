@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from app.core.enums import RunStatus
+from app.core.enums import OPEN_STATUSES
+from app.scheduling.schedule import EPOCH
 from app.store.reports.overview import GapSummary, ScheduleSummary, TickSummary
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-OPEN_STATUSES = frozenset({RunStatus.QUEUED.value, RunStatus.RUNNING.value})
 # For a tick this old, a run that is not found was removed by retention.
 SETTLE_TIME = timedelta(minutes=10)
 NO_TICKS: tuple[int, list[TickSummary]] = (0, [])

@@ -3,6 +3,7 @@
 Shape and colour show the outcome of a tick, height the duration of its run.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -153,23 +154,13 @@ def _height(seconds: float | None, tallest: float) -> int:
 
 
 def _band(slots: Sequence[Slot], offset: int, outage: TimeSpan, now: datetime) -> str:
-    since, until = outage
-    before = _first_at_or_after(slots, since)
-    after = _first_at_or_after(slots, until)
+    before, after = (bisect_left(slots, at, key=lambda slot: slot.at) for at in outage)
     if after == 0 or (before == len(slots) and slots):
         # The outage ends before the first slot, or starts after the last with no tick due in it.
         return "" if after == 0 else _rect(SHOWN_TICKS * STEP - 2, 2, outage, now)
     left = (offset + before) * STEP
     width = (after - before) * STEP
     return _rect(left, width, outage, now) if width else _rect(left - 1, 2, outage, now)
-
-
-def _first_at_or_after(slots: Sequence[Slot], at: datetime) -> int:
-    low, high = 0, len(slots)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if slots[middle].at < at else (low, middle)
-    return low
 
 
 def _rect(left: int, width: int, outage: TimeSpan, now: datetime) -> str:
