@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from app.cli import connections, terminal
-from app.core.enums import RunStatus
 from app.health import keys
-from app.store.runs import listing
+from app.store.runs import run_pages
 
 if TYPE_CHECKING:
     from app.cli.connections import CommandContext
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 COLUMNS = ("worker", "version", "schema", "started_at", "seen_at", "running", "memory_mb", "runs")
-MAX_RUNNING = 500
 
 
 @app.command()
@@ -38,8 +36,7 @@ def workers(*, as_json: terminal.JSON = False) -> None:
 
 async def _read(context: CommandContext) -> list[dict[str, Any]]:
     live = await keys.read_workers(context.redis)
-    filters = listing.RunFilter(statuses=[RunStatus.RUNNING])
-    running = await listing.runs(context.pool, filters, MAX_RUNNING)
+    running = await run_pages.running(context.pool)
     return [
         {
             "worker": name,
@@ -53,7 +50,7 @@ async def _read(context: CommandContext) -> list[dict[str, Any]]:
             "running": facts.running,
             "memory_mb": None if facts.memory is None else round(facts.memory / 1e6, 1),
             "faulty_jobs": facts.faulty_jobs,
-            "runs": [run["execution_id"] for run in running if run["worker"] == name],
+            "runs": [run["execution_id"] for run in running.get(name, ())],
         }
         for name, facts in sorted(live.items())
     ]

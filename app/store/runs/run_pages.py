@@ -1,5 +1,6 @@
 """Pages of runs for people, which examine a bounded number of rows, whatever is searched for."""
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -10,11 +11,13 @@ from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.models.runs import RunRow
 from app.store import select as selects
 from app.store.bounded import MAX_EXAMINED, RowPage
-from app.store.db import Connection
+from app.store.db import Connection, Pool
 from app.store.runs import listing
 from app.store.runs.listing import RunFilter
 
+MAX_RUNNING = 500
 LAST_ID = UUID(int=2**128 - 1)  # after it come the runs of an earlier instant
+RunsByWorker = dict[str | None, list[dict[str, Any]]]
 
 
 async def run_page(
@@ -37,6 +40,15 @@ async def run_page(
     if end is None or len(found) > limit:
         return RowPage.of(found, limit, "created_at", "execution_id")
     return RowPage(found, (end, LAST_ID), examined)
+
+
+async def running(connection: Pool | Connection, org_id: UUID | None = None) -> RunsByWorker:
+    """Return the newest running runs, at most MAX_RUNNING, by the name of their worker."""
+    filters = RunFilter(statuses=[RunStatus.RUNNING], org_id=org_id)
+    found: RunsByWorker = defaultdict(list)
+    for row in await listing.runs(connection, filters, MAX_RUNNING):
+        found[row["worker"]].append(row)
+    return found
 
 
 def _rare(filters: RunFilter) -> bool:

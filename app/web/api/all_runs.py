@@ -3,17 +3,15 @@
 They call what the commands `runs`, `run`, `cancel`, `retry` and `status` and the pages call.
 """
 
-from collections import defaultdict
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
-from app.core.enums import RunStatus, Scope
+from app.core.enums import Scope
 from app.core.errors import Conflict, NotFound
 from app.health.judge import OverallReason
 from app.orgs.steering import Act
-from app.store.runs import backlog, listing
+from app.store.runs import backlog, listing, run_pages
 from app.store.runs.listing import RunFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
@@ -31,7 +29,6 @@ from app.web.api.schemas.jobs import (
 from app.web.api.schemas.runs import QueuedRunBody
 
 RUNS, RUN = "/operator/runs", "/operator/runs/{run_id}"
-MAX_RUNNING = 500
 
 
 async def list_all_runs(request: ApiRequest) -> ApiResponse:
@@ -86,14 +83,16 @@ async def list_workers(request: ApiRequest) -> ApiResponse:
     if snapshot.reason is OverallReason.REDIS_UNREACHABLE:
         detail = "Redis does not answer, so the workers are not known"
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
-    filters = RunFilter(statuses=[RunStatus.RUNNING])
-    running: dict[str | None, list[UUID]] = defaultdict(list)
-    for row in await listing.runs(context.pool, filters, MAX_RUNNING):
-        running[row["worker"]].append(row["execution_id"])
+    running = await run_pages.running(context.pool)
     open_runs = await backlog.open_runs(context.pool, request.now)
     workers = [
         WorkerBody.model_validate(
-            asdict(facts) | {"worker": name, "schema_": facts.schema, "runs": running[name]}
+            asdict(facts)
+            | {
+                "worker": name,
+                "schema_": facts.schema,
+                "runs": [run["execution_id"] for run in running.get(name, ())],
+            }
         )
         for name, facts in sorted(snapshot.workers.items())
     ]

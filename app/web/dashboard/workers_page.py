@@ -1,21 +1,17 @@
 """The page of the live workers: what they are and run, and what is left of their budgets."""
 
-from collections import defaultdict
-from typing import Any
-
 from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core import zone_data
-from app.core.enums import RunStatus
 from app.core.version import VERSION
 from app.health.facts import RetryBudget
 from app.health.judge import OverallReason
 from app.health.metrics import read
 from app.store.db import UNAVAILABLE
-from app.store.runs import listing, source_usage
-from app.store.runs.listing import RunFilter
+from app.store.runs import run_pages, source_usage
+from app.store.runs.run_pages import RunsByWorker
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
 from app.web.dashboard import job_labels
@@ -24,26 +20,20 @@ from app.web.dashboard.views import respond
 from app.web.health.readiness import CHECK_SECONDS
 from app.web.ttl_cache import with_deadline
 
-MAX_RUNNING = 500
-
 
 async def workers(request: Request, user: SessionUser) -> Response:
     """The live workers and budgets of retries, as Redis knows them, and runs, as Postgres does."""
     context, org_id = web_context(request), user.org_id
     snapshot = await context.snapshot.value()
-    running: dict[str, list[dict[str, Any]]] | None = None
+    running: RunsByWorker | None = None
     labels: dict[str, str] = {}
     try:
         async with transaction(context.pool, org_id) as connection:
-            filters = RunFilter(statuses=[RunStatus.RUNNING], org_id=org_id)
-            rows = await listing.runs(connection, filters, MAX_RUNNING)
-            labels = await job_labels.labels(connection, user, [row["job"] for row in rows])
+            running = await run_pages.running(connection, org_id)
+            jobs = [run["job"] for runs in running.values() for run in runs]
+            labels = await job_labels.labels(connection, user, jobs)
     except UNAVAILABLE:
-        pass
-    else:
-        running = defaultdict(list)
-        for row in rows:
-            running[row["worker"]].append(row)
+        running = None
     return respond(
         "workers.html",
         user,
