@@ -104,7 +104,7 @@ async def live(scene: Scene) -> dict[str, str]:
         "item_id:int": paths[7].split("/")[3],
         "page_id:int": paths[10].rpartition("/")[2],
         "collection": "default",
-        "preset_id": PRESET,
+        "preset_id:uuid": PRESET,
         "name": "wares",
     }
 

@@ -161,8 +161,8 @@ async def test_nothing_bars_a_reader_of_any_page_of_an_organisation(
             sent = {"csrf": csrf_of(admin), "do": "save", **form}
             answer = await admin.post(f"/edit/{path}", data=sent)
             assert answer.status_code in {200, 303}, answer.text
-        names["webhook_id"] = str(await scene.pool.fetchval("SELECT id FROM webhooks"))
-        hook = f"/edit/notifications/webhooks/{names['webhook_id']}"
+        names["webhook_id:uuid"] = str(await scene.pool.fetchval("SELECT id FROM webhooks"))
+        hook = f"/edit/notifications/webhooks/{names['webhook_id:uuid']}"
         await admin.post(hook, data={"csrf": csrf_of(admin), "do": "test"})
         await scene.pool.execute("UPDATE webhook_deliveries SET reason = $1", f"{HOSTILE} {LONG}")
         cookies = dict(admin.cookies)

@@ -1,5 +1,6 @@
 """The page of where an organisation is notified: its alert channels and its webhooks."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -56,7 +57,7 @@ async def add_webhook(request: Request, user: SessionUser, form: Form) -> Respon
 
 async def change_channel(request: Request, user: SessionUser, form: Form) -> Response:
     """Test or delete a channel. Raises HTTPException 403, 404, 422."""
-    path = _path(request, "channel_id")
+    path = request.path_params
     try:
         done = await _perform(request, user, form, CHANNEL, CHANNEL_DEEDS, path)
     except Problem as problem:
@@ -66,7 +67,7 @@ async def change_channel(request: Request, user: SessionUser, form: Form) -> Res
 
 async def change_webhook(request: Request, user: SessionUser, form: Form) -> Response:
     """Test, pause, resume or delete a webhook. Raises HTTPException 403, 404, 422."""
-    path = _path(request, "webhook_id")
+    path = request.path_params
     try:
         done = await _perform(request, user, form, WEBHOOK, WEBHOOK_DEEDS, path)
     except Problem as problem:
@@ -81,7 +82,7 @@ async def _perform(
     form: Form,
     operation: str,
     deeds: dict[str, tuple[str, str]],
-    path: dict[str, UUID],
+    path: Mapping[str, Any],
 ) -> str:
     """Do what the form asks for; returns its name. Raises HTTPException 422 if there is no such."""
     deed = form.get("do", "")
@@ -130,7 +131,7 @@ async def notifications(  # noqa: PLR0913 - what the page is made of
 
 async def webhook(request: Request, user: SessionUser, problem: Problem | None = None) -> Response:
     """One webhook: its state, and its last deliveries. Raises HTTPException 404."""
-    path = _path(request, "webhook_id")
+    path = request.path_params
     listed = await api_calls.read(request, user, f"{WEBHOOK}/deliveries", path)
     return api_calls.form_page(
         request,
@@ -141,10 +142,3 @@ async def webhook(request: Request, user: SessionUser, problem: Problem | None =
         deliveries=listed.deliveries,
         more=listed.next_cursor is not None,
     )
-
-
-def _path(request: Request, name: str) -> dict[str, UUID]:
-    try:
-        return {name: UUID(request.path_params[name])}
-    except ValueError:
-        raise HTTPException(404, "There is no such page.") from None

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,7 +33,7 @@ async def save(request: Request, user: SessionUser, form: Form) -> Response:
     values = {"name": form.get("name", "").strip(), "sources": form.get("sources", "")}
     try:
         if form.get("do") == "delete" and "preset_id" in request.path_params:
-            await api_calls.call(request, user, ("DELETE", PRESET), _path(request))
+            await api_calls.call(request, user, ("DELETE", PRESET), request.path_params)
             return actions.redirect("/edit/presets?done=deleted")
         body = {"name": values["name"], "sources": _parsed(values["sources"])}
         preset_id = await _store(request, user, form, body)
@@ -47,7 +46,7 @@ async def _store(request: Request, user: SessionUser, form: Form, body: dict[str
     if "preset_id" not in request.path_params:
         created: Any = await api_calls.call(request, user, ("POST", PRESETS), values=body)
         return created.id
-    path, revision = _path(request), api_calls.revision_of(form.get("revision", ""))
+    path, revision = request.path_params, api_calls.revision_of(form.get("revision", ""))
     await api_calls.call(request, user, ("PATCH", PRESET), path, values=body, revision=revision)
     return path["preset_id"]
 
@@ -62,7 +61,7 @@ async def _form(
     """The page of a preset; of all and a new one if the path names none. `values` None: stored."""
     stored: Any = None
     if "preset_id" in request.path_params:
-        stored = await api_calls.read(request, user, PRESET, _path(request))
+        stored = await api_calls.read(request, user, PRESET, request.path_params)
     listed = (await api_calls.read(request, user, PRESETS)).presets
     recipes = (await api_calls.read(request, user, "/collection/sources")).sources
     built_in = {source.source for preset in listed if preset.built_in for source in preset.sources}
@@ -79,13 +78,6 @@ async def _form(
         may_edit=user.principal.scope.allows(Scope.ADMIN)
         and not (stored is not None and stored.built_in),
     )
-
-
-def _path(request: Request) -> dict[str, UUID]:
-    try:
-        return {"preset_id": UUID(request.path_params["preset_id"])}
-    except ValueError:
-        raise HTTPException(404, "There is no such preset.") from None
 
 
 def _lines(sources: Sequence[PresetSourceBody]) -> str:
