@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from app.core.config import Config
 from app.maintenance import tick_retention
+from app.store import retention as store
 from app.store.content import pages, partitions
 from app.store.db import Pool
-from app.store.reports import retention as store
 
 TICKS = "ticks"
 PAGES = "raw_pages"

@@ -11,9 +11,9 @@ import asyncpg
 from app.core import log
 from app.core.errors import BadSchedule
 from app.scheduling.schedule import Schedule
+from app.store import retention
 from app.store.content import partitions
 from app.store.db import LOCKED, Connection, Pool
-from app.store.reports import retention
 from app.store.schedules import tick_days
 from app.store.schedules.tick_days import CountedDay, CountedVersion
 
