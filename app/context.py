@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool
 
 from app.control import Clock, Heartbeat, close_pool, open_control_pool, worker_name
 from app.core import redact
@@ -41,6 +42,8 @@ WEBHOOK_CLIENT = "webhooks"  # the name of the client for organisations' webhook
 WEBHOOK_CONNECTIONS = 64
 RECIPE_CONNECTIONS = 64  # over all recipe sources together
 JOB_CONNECTIONS = 64  # of the HTTP clients of all jobs together
+JOB_REDIS_CONNECTIONS = 50  # of all jobs together
+JOB_REDIS_SECONDS = 20  # for one of them to become free
 CONTROL_CONNECTIONS = 2  # for leases and health, which never wait for the work
 MIN_CONNECTIONS = 4  # a source may raise its concurrency while it runs
 
@@ -51,7 +54,8 @@ class WorkerContext:
 
     `control`: connections for heartbeats, leases and deciding. Work uses `pool`, so that its
     statements, which may wait for locks, cannot delay these. `engine` and `job_transport`: for the
-    sessions and HTTP clients of jobs; both connect on first use. `hide`: removes the secrets of
+    sessions and HTTP clients of jobs; both connect on first use, as does `job_redis`, the client of
+    jobs, whose commands may wait and keep its connections. `hide`: removes the secrets of
     the settings, and what looks like one, from a text that is recorded.
     """
 
@@ -59,6 +63,7 @@ class WorkerContext:
     pool: Pool
     control: Pool
     redis: ArqRedis
+    job_redis: ArqRedis
     clock: Clock
     heartbeat: Heartbeat
     worker: str
@@ -131,11 +136,14 @@ async def open_context(
         stack.push_async_callback(engine.dispose)
         transport = open_job_transport(clients.ssl_context, connections=JOB_CONNECTIONS)
         stack.push_async_callback(transport.aclose)
+        job_redis = _own_connections(redis)
+        stack.push_async_callback(job_redis.aclose, close_connection_pool=True)
         context = WorkerContext(
             config=config,
             pool=pool,
             control=control,
             redis=redis,
+            job_redis=job_redis,
             clock=clock,
             heartbeat=Heartbeat(control, clock, worker, timedelta(seconds=config.lease_seconds)),
             worker=worker,
@@ -148,7 +156,8 @@ async def open_context(
             large_pages=thread.large_pages,
             hide=redact.text_redactor(config.secrets()),
         )
-        keep_from_jobs(redis.connection_pool, "disconnect")
+        for client in (redis, job_redis):
+            keep_from_jobs(client.connection_pool, "disconnect")
         keep_from_jobs(transport, "aclose")
         webhooks = await stack.enter_async_context(clients.guarded(WEBHOOK_CONNECTIONS))
         context.clients[WEBHOOK_CLIENT] = webhooks
@@ -174,6 +183,20 @@ async def _open_pools(
     )
     stack.push_async_callback(close_pool, control)
     return pool, control
+
+
+def _own_connections(redis: ArqRedis) -> ArqRedis:
+    """A client like this one, with connections of its own."""
+    pool: Any = redis.connection_pool
+    own = BlockingConnectionPool(
+        max_connections=JOB_REDIS_CONNECTIONS,
+        timeout=JOB_REDIS_SECONDS,
+        connection_class=pool.connection_class,
+        **pool.connection_kwargs,
+    )
+    return ArqRedis(
+        own, job_serializer=redis.job_serializer, job_deserializer=redis.job_deserializer
+    )
 
 
 @dataclass(frozen=True, slots=True)

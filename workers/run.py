@@ -70,7 +70,7 @@ MAX_KEY_LENGTH = 2_000  # characters that an index of Postgres holds in any case
 WRITTEN = ("inserted", "changed", "unchanged")
 CLIENT_TIMEOUT = httpx.Timeout(20, connect=5, pool=None)
 # What arq's own ctx has that is handed on to functions that take a `ctx`.
-ARQ_NAMES = ("redis", "job_id", "job_try", "enqueue_time", "score")
+ARQ_NAMES = ("job_id", "job_try", "enqueue_time", "score")
 
 
 class Run:
@@ -153,8 +153,8 @@ class Run:
 
     @property
     def redis(self) -> ArqRedis:
-        """The worker's Redis client."""
-        return self.context.redis
+        """A Redis client that the jobs of the worker share."""
+        return self.context.job_redis
 
     @cached_property
     def log(self) -> structlog.stdlib.BoundLogger:
@@ -196,7 +196,7 @@ class Run:
         """What arq hands to a function, with `run` and the HTTP clients."""
         kept = {name: self._ctx[name] for name in ARQ_NAMES if name in self._ctx}
         clients = {"client": self.client, "clients": self.context.clients}
-        return {"redis": self.redis, "job_try": self.attempt, **kept, **clients, "run": self}
+        return {"job_try": self.attempt, **kept, "redis": self.redis, **clients, "run": self}
 
     async def progress(self, done: float, of: float | None = None, **counts: float) -> None:
         """Show how far the run is, in the CLI and on its page. Raises LeaseLost.

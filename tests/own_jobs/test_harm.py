@@ -83,6 +83,27 @@ async def test_postgres_is_not_used_from_another_event_loop(context: WorkerConte
     assert after["status"] == "success"
 
 
+async def test_blocking_commands_of_jobs_leave_connections_to_redis_for_the_worker(
+    context: WorkerContext,
+) -> None:
+    blocked = asyncio.Event()
+
+    @job
+    async def own(run: Run) -> None:
+        clients: list[Any] = [run.redis, run.arq_ctx()["redis"]]
+        waiting = asyncio.gather(*(one.blpop("none", 60) for one in clients for _ in range(40)))
+        await asyncio.sleep(0.5)
+        blocked.set()
+        await waiting
+
+    running = asyncio.create_task(performed(context, own))
+    await blocked.wait()
+    async with asyncio.timeout(3):
+        await context.redis.exists("fine")
+    running.cancel()
+    await running
+
+
 @pytest.mark.parametrize("used", [True, False])
 async def test_the_session_of_a_run_that_has_ended_takes_no_connection(
     context: WorkerContext, used: bool

@@ -458,7 +458,7 @@ async def test_a_function_of_arq_is_taken_as_it_is(context: WorkerContext) -> No
     row = await performed(context, own, count=3)
 
     assert (row["status"], row["stats"]) == ("success", {"result": "xxx"})
-    assert seen["redis"] is context.redis
+    assert seen["redis"] is context.job_redis
     assert seen["job_try"] == 1
     assert {"job_id", "client", "clients", "run"} <= seen.keys()
 
