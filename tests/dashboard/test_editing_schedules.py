@@ -86,6 +86,16 @@ async def test_a_preview_says_when_and_stores_nothing(site: Site, pool: Pool) ->
     assert await pool.fetchval("SELECT count(*) FROM schedules") == 0
 
 
+async def test_a_preview_and_its_update_have_the_time_zone_of_the_browser(site: Site) -> None:
+    async with site.signed_in(Scope.OPERATE, "acme") as visitor:
+        visitor.cookies.set("zone", "Asia/Kolkata")
+        shown = await save(visitor, do="preview")
+        live = await visitor.get("/edit/preview?cron=0+3+*+*+*&timezone=UTC")
+
+    assert "07:30:00</time>" in shown.text  # 03:00 in Lagos
+    assert "08:30:00</time>" in live.text  # 03:00 UTC
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [

@@ -17,7 +17,7 @@ from app.store.orgs.collection import CollectionSchedule, read_schedule
 from app.web.api.problems import Problem
 from app.web.dashboard import actions
 from app.web.dashboard.editing import api_calls
-from app.web.dashboard.rendering import part
+from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser
 
 SCHEDULE = "/collections/{collection}/schedule"
@@ -88,7 +88,7 @@ async def preview(request: Request, user: SessionUser) -> Response:
     """The part of the form that says when a cron expression is due, as HTML."""
     params = request.query_params
     cron, zone = params.get("cron", ""), params.get("timezone", "")
-    html = part("editing/preview.html", **await _previewed(request, user, cron, zone))
+    html = page("editing/preview.html", user=user, **await _previewed(request, user, cron, zone))
     return HTMLResponse(html, headers=NO_STORE)
 
 
