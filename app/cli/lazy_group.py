@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -62,9 +63,8 @@ def _after(
     def both(*args: Any, **named: Any) -> Any:
         step()
         gc.enable()
-        if callable(handler := signal.getsignal(signal.SIGINT)) and (
-            handler is not signal.default_int_handler
-        ):
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and callable(signal.getsignal(signal.SIGINT)):
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return callback(*args, **named)
 
