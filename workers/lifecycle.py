@@ -21,6 +21,7 @@ from app.core import log, zone_data
 from app.core.config import Config
 from app.core.enums import SOURCE_TASK
 from app.core.errors import BadConfig, WrongSchema
+from app.core.tasks import cancel_all
 from app.core.version import VERSION
 from app.health import keys
 from app.health.alerts.heartbeat_pings import HeartbeatPings
@@ -58,6 +59,7 @@ Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
 
 RETRY_SECONDS = 0.5
+WATCH_SECONDS = 10.0  # between looks whether Redis takes the starts of the monitor
 WORKER_KEY_LEASES = 1.25  # life of a worker's key: one silent for longer has lost its runs
 
 _log = log.logger(__name__)
@@ -124,6 +126,8 @@ async def _open_services(
         stack.push_async_callback(service.close)
     ctx.update(watcher=watcher, pings=pings, sender=sender, org_alerts=org_alerts, health=health)
     await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
+    watch = asyncio.create_task(watcher.run_while_redis_fails(WATCH_SECONDS))
+    stack.push_async_callback(cancel_all, [watch])
     ctx["logging"] = log.LoggingState.now()
     codes = {code: job.name for job in jobs.jobs if (code := code_of(job.function))}
     blocked_until = partial(_blocked_until, config, leases)

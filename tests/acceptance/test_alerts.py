@@ -17,6 +17,7 @@ from scripts.bench.web import free_port
 from scripts.child_processes import Child, ChildEnvironment, child
 from scripts.standin.testing import Standin
 from tests.alerts.receiver import Receiver, receiving
+from tests.redis_process import redis_process
 from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
@@ -94,3 +95,25 @@ async def test_every_worker_killed_is_told_once_and_within_two_intervals(
 
     flips = await pool.fetch("SELECT key, after FROM health_flips ORDER BY at, key")
     assert ("scheduler", "unhealthy") in {tuple(row) for row in flips}
+
+
+async def test_a_redis_that_takes_no_writes_is_told_by_a_worker_where_no_web_runs(
+    settings: dict[str, str], standin: Standin, receiver: Receiver, tmp_path: Path
+) -> None:
+    del standin
+
+    async def started() -> bool:
+        return "worker.started" in (tmp_path / "worker.log").read_text()
+
+    async def sent() -> bool:
+        return bool(receiver.messages)
+
+    with redis_process() as server:
+        own = settings | {"REDIS_URL": server.url, "ALERT_GROUP_SECONDS": "0"}
+        around = ChildEnvironment(own, ROOT, tmp_path, stop_timeout=20)
+        async with child("worker", ["arq", "app.workers.Settings"], around):
+            await until(started, 60, "the worker")
+            await server.refuse_writes()
+            await until(sent, 60, "the message")
+
+    assert receiver.titles == ["[rollcall] Redis refuses writes"]

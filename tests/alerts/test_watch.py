@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC
 from datetime import time as time_of_day
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 from uuid import uuid4
 
 import asyncpg
@@ -24,10 +24,11 @@ from pydantic import SecretStr
 from app.core.config import Config
 from app.core.enums import RunStatus
 from app.core.quiet_hours import QuietHours
+from app.core.tasks import cancel_all
 from app.health.alerts.send import SEND_TIMEOUT
 from app.health.alerts.watch import COLLECTIONS_KEY
 from app.health.alerts.watcher import POSTGRES_ALERT_KEY, POSTGRES_AWAY_KEY, AlertWatcher
-from app.health.keys import delete_job, read_system, write_jobs, write_worker
+from app.health.keys import WRITE_PROBE, delete_job, read_system, write_jobs, write_worker
 from app.queue.jobs import redis_pool
 from app.store.db import Pool, open_pool
 from tests.alerts.receiver import Receiver, receiving
@@ -268,6 +269,74 @@ async def test_a_redis_that_takes_no_writes_is_told_with_the_fix_and_no_worker_i
 
     assert receiver.titles == ["[rollcall] Redis refuses writes"]
     assert "its memory is used up" in receiver.messages[0]["message"]
+
+
+async def test_a_redis_that_refuses_the_login_is_told_with_the_fix(
+    pool: Pool, dsn: str, receiver: Receiver
+) -> None:
+    with redis_process() as server:
+        client = redis_pool(server.url)
+        await cast("Any", client).config_set("requirepass", "another")
+        await cast("Any", client.connection_pool).disconnect()
+
+        async with watcher(config(dsn, server.url, receiver), pool, client) as watching:
+            await step(watching)
+            await pool.execute("UPDATE health_states SET flipped_at = now() - interval '1 minute'")
+            await step(watching)
+        await client.aclose(close_connection_pool=True)
+
+    assert receiver.titles == ["[rollcall] Redis does not answer"]
+    assert "correct its user and password" in receiver.messages[0]["message"]
+
+
+async def test_a_worker_watches_by_itself_only_while_redis_fails(
+    pool: Pool, dsn: str, receiver: Receiver
+) -> None:
+    with redis_process() as server:
+        client = redis_pool(server.url)
+        await write_jobs(client, [("poll", silent())])
+
+        async def probed() -> bool:
+            return bool(await client.delete(WRITE_PROBE))
+
+        async with watcher(config(dsn, server.url, receiver), pool, client) as watching:
+            watch = asyncio.create_task(watching.run_while_redis_fails(0.05))
+            for _ in range(3):
+                await until(probed, 20, "the look at Redis")
+            before = await flips(pool)
+            await server.refuse_writes()
+            await until(lambda: _has_flipped(pool), 20, "what it sees")
+            await pool.execute("UPDATE health_states SET flipped_at = now() - interval '1 minute'")
+            await until(lambda: bool(receiver.messages), 20, "the message")
+            await cancel_all([watch])
+        await client.aclose(close_connection_pool=True)
+
+    assert before == []
+    assert receiver.titles == ["[rollcall] Redis refuses writes"]
+
+
+async def test_a_worker_that_alone_cannot_use_redis_leaves_the_watch_to_the_others(
+    pool: Pool, dsn: str, redis: ArqRedis, receiver: Receiver
+) -> None:
+    nowhere = ArqRedis(unix_socket_path="/nonexistent/redis.sock")
+    settings = config(dsn, "redis://127.0.0.1:1/0", receiver)
+    await write_jobs(redis, [("poll", facts())])
+    await write_worker(redis, "w", 60, BEAT)
+
+    async with watcher(settings, pool, nowhere) as alone, watcher(settings, pool, redis) as other:
+        watch = asyncio.create_task(alone.run_while_redis_fails(0.05))
+        await until(lambda: _has_flipped(pool), 20, "what it sees")
+        while ("scheduler", "unhealthy", "healthy") not in await flips(pool):
+            await other.step()
+        before = await flips(pool)
+        await asyncio.sleep(0.5)  # ten more looks
+        await cancel_all([watch])
+
+    assert await flips(pool) == before
+
+
+async def _has_flipped(pool: Pool) -> bool:
+    return any(key == "scheduler" for key, _, _ in await flips(pool))
 
 
 async def test_while_postgres_is_away_one_of_all_watchers_tells_it_and_its_return(

@@ -124,9 +124,9 @@ def _stopped(
     )
 
 
-def redis_unreachable(now: datetime) -> JobState:
+def redis_unreachable(why: str, now: datetime) -> JobState:
     """The state of the scheduler when Redis does not answer: no job's state is known."""
-    detail = "Redis does not answer, so the state of the jobs is unknown and no run can start"
+    detail = f"no run can start, and the state of the jobs is unknown. {why}"
     return _stopped(now, OverallReason.REDIS_UNREACHABLE, detail)
 
 

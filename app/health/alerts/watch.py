@@ -98,8 +98,9 @@ async def _seen(
     except ResponseError as error:
         why = server_faults.redis_sentence(error)
         return CurrentStates(now, {SCHEDULER: job_state.redis_refuses_writes(why, now)})
-    except (RedisError, OSError):
-        return CurrentStates(now, {SCHEDULER: job_state.redis_unreachable(now)})
+    except (RedisError, OSError) as error:
+        why = server_faults.redis_sentence(error)
+        return CurrentStates(now, {SCHEDULER: job_state.redis_unreachable(why, now)})
     intervals = [facts.interval_seconds for facts in jobs.values() if facts.interval_seconds]
     known = bool(jobs) or SCHEDULER in states
     slices = Slices(rest=1)

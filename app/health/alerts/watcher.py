@@ -17,9 +17,10 @@ from app.core.alert_message import AlertMessage
 from app.core.config import Config
 from app.core.enums import AlertSeverity
 from app.core.tasks import gather_fail_fast
-from app.health import rules
+from app.health import keys, rules
 from app.health.alerts import send, watch
 from app.health.alerts.compose import AlertPolicy
+from app.health.alerts.job_state import SCHEDULER
 from app.health.alerts.send import Notifiers
 from app.health.alerts.watch import AlertContext
 from app.health.explain import at
@@ -102,6 +103,35 @@ class AlertWatcher:
                         exc_info=None if lasting else error,
                     )
                 failed = type(error)
+
+    async def run_while_redis_fails(self, every: float) -> None:
+        """Judge and deliver while Redis is away or takes no writes: no cron entry starts then.
+
+        Unless another process sees a Redis that works: then it is only this one that does not.
+        """
+        judged = False
+        while True:
+            await asyncio.sleep(every)
+            try:
+                if await self._redis_works():
+                    judged = False
+                elif not judged or await self._scheduler_is_ill():
+                    await watch.check(self._watched)
+                    judged = True
+                    await self._deliver()
+            except Exception as error:  # noqa: BLE001 - a failed look must not end alerting
+                _log.warning("alert.put_off", error=repr(error))
+
+    async def _redis_works(self) -> bool:
+        with suppress(RedisError, OSError):
+            return await keys.write_refusal(self._watched.redis) is None
+        return False
+
+    async def _scheduler_is_ill(self) -> bool:
+        async with self._watched.pool.acquire() as connection:
+            return any(
+                row["key"] == SCHEDULER and row["ill"] for row in await alerts.states(connection)
+            )
 
     async def close(self) -> None:
         """End the deliveries that are under way."""
