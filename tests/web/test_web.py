@@ -3,6 +3,9 @@
 import asyncio
 import time
 import tomllib
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,6 +109,40 @@ async def test_a_frozen_redis_is_said_within_a_second_and_forgiven(
         redis_server.thaw()
 
         await until(is_well)
+
+
+async def test_a_redis_that_answers_each_command_late_is_read_all_the_same(
+    redis: Redis, redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    await write_jobs(redis, [(JOB, good())])
+    await write_worker(redis, "w", 60, WorkerFacts(seen_at=datetime.now(UTC)))
+    web = create_app(config_for(NO_POSTGRES, f"unix://{tmp_path / 'late'}"))
+
+    async with late(redis_server.socket, tmp_path / "late", 0.15), visit(web) as client:
+
+        async def is_well() -> bool:
+            return (await client.get("/health")).status_code == 200
+
+        await until(is_well)
+
+
+@asynccontextmanager
+async def late(server: Path, at: Path, seconds: float) -> AsyncGenerator[None]:
+    """Pass connections at `at` on to the server, whose answers take so many seconds more."""
+
+    async def pass_on(source: StreamReader, target: StreamWriter, pause: float) -> None:
+        with suppress(OSError):
+            while data := await source.read(65_536):
+                await asyncio.sleep(pause)
+                target.write(data)
+        target.close()
+
+    async def connect(source: StreamReader, target: StreamWriter) -> None:
+        answers, commands = await asyncio.open_unix_connection(server)
+        await asyncio.gather(pass_on(source, commands, 0), pass_on(answers, target, seconds))
+
+    async with await asyncio.start_unix_server(connect, at):
+        yield
 
 
 async def test_a_dead_redis_is_a_reason_not_a_traceback(

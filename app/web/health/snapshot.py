@@ -1,5 +1,6 @@
 """The health snapshot: facts read from Redis, the status of every job, encoded responses."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -80,14 +81,12 @@ async def take_snapshot(redis: Redis, rules: HealthRules = DEFAULT_RULES) -> Hea
 
 
 async def _read(redis: Redis) -> HealthFacts:
-    workers = await read_workers(redis)
-    return HealthFacts(
-        await read_jobs(redis),
-        workers,
-        await read_collections(redis),
-        await read_system(redis),
-        writable=bool(workers) or await write_refusal(redis) is None,
+    # At once: one that is far away would not answer them one after the other in time.
+    jobs, workers, collections, system = await asyncio.gather(
+        read_jobs(redis), read_workers(redis), read_collections(redis), read_system(redis)
     )
+    writable = bool(workers) or await write_refusal(redis) is None
+    return HealthFacts(jobs, workers, collections, system, writable)
 
 
 def _snapshot(
