@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import connections, terminal
+from app.cli import connections, new_files, terminal
 
 app = typer.Typer(
     help="Write the file of an own job or source, with its test.", no_args_is_help=True
@@ -195,8 +195,7 @@ def new(
     if there:
         raise typer.BadParameter(f"{there[0]} exists already")
     where.mkdir(parents=True, exist_ok=True)
-    for file, text in files.items():
-        (where / file).write_text(text, "utf-8")
+    new_files.write({where / file: text for file, text in files.items()})
     written = [str(where / file) for file in files]
     terminal.print_done({"files": written}, "\n".join(written), as_json=as_json)
     unread = "" if where.resolve() in read else f" once JOBS names {where}"

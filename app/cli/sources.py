@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.authoring import changes, golden, page, trial
-from app.cli import connections, terminal
+from app.cli import connections, new_files, terminal
 from app.core.errors import Auth, BadConfig, BadRecipe, Failure, WrongState, file_reason
 from app.fetch import recipe_clients
 from app.sources.recipes import enums, load, model, sandbox, source
@@ -59,7 +59,7 @@ def new(
     text = asyncio.run(_or_exit(propose()))
     recipe = text if out is None else _renamed(text, out.stem)
     if out is not None:
-        out.write_text(recipe, "utf-8")
+        new_files.write({out: recipe})
     if as_json:
         terminal.print_json({"file": out, "recipe": recipe})
     elif out is None:

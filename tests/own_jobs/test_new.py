@@ -1,6 +1,7 @@
 """What `job new` writes works as it stands, and overwrites nothing."""
 
 import ast
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 from arq.connections import ArqRedis
 
 from app.cli.job_files import JobKind, new
+from app.core.errors import FileUnusable
 from app.jobs.testing import PretendWeb, lab
 from app.store.servers import ServerUrls
 from workers import discovery
@@ -63,6 +65,18 @@ def test_nothing_is_overwritten_and_a_name_must_be_one(folder: Path) -> None:
         new("prices", folder=folder)
     with pytest.raises(typer.BadParameter, match="a letter first"):
         new("9lives", folder=folder)
+
+
+def test_a_full_disk_leaves_no_file_and_is_told_with_the_name_of_one(folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(FileUnusable, match=r"test_prices\.py cannot be used: File too large"):
+            new("prices", folder=folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
