@@ -7,6 +7,7 @@ of all workers share the cron entries: each start is claimed by one of them.
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
 import threading
@@ -110,7 +111,9 @@ async def _run(order: DeciderOrder, settings: Config) -> None:
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def wait_for_the_worker_to_end() -> None:
-        sys.stdin.buffer.read()
+        # Not through `sys.stdin`: Python aborts if a thread reads it when the process ends.
+        while os.read(0, 65_536):
+            pass
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(ended.set)
 

@@ -118,6 +118,19 @@ async def test_a_decider_that_is_killed_is_started_again(
         await until(lambda: _decided(pool), 20, "a tick decided by it")
 
 
+async def test_a_decider_that_gets_sigterm_with_its_worker_ends_in_order(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    async with worker(env, tmp_path) as process:
+        (decider,) = deciders(process.pid)
+
+        process.send_signal(signal.SIGTERM)
+        os.kill(decider, signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), 20)
+
+    assert "Fatal Python error" not in (tmp_path / "worker.log").read_text()
+
+
 async def test_a_worker_that_meets_a_lock_when_it_starts_waits_for_it(
     env: dict[str, str], pool: Pool, tmp_path: Path
 ) -> None:
