@@ -38,10 +38,15 @@ class LazyCommand:
             application.rich_markup_mode = None  # formatting help with rich takes longest
             application.info.cls = LightGroup
             group = typer.main.get_group(application)
+
+        def begin() -> None:
+            execute_imports()
+            _let_interrupts_raise()
+
         for command in group.commands.values():
             command.short_help = _first_sentence(command.help)
-            command.callback = _after(execute_imports, command.callback)
-        group.callback = _after(execute_imports, group.callback)
+            command.callback = _after(begin, command.callback)
+        group.callback = _after(gc.enable, group.callback)
         if not self.is_group:
             return group.commands[name]
         group.name = name
@@ -51,10 +56,9 @@ class LazyCommand:
 def _after(
     step: Callable[[], None], callback: Callable[..., Any] | None
 ) -> Callable[..., Any] | None:
-    """The callback of a command, which executes `step` before, as an entry point left it.
+    """The callback of a command, which executes `step` before, and with the collector enabled.
 
-    That disables the collector, which takes a twelfth of the imports, and handles SIGINT itself: an
-    import that reads from a deferred module would clear a KeyboardInterrupt.
+    An entry point disables the collector, which takes a twelfth of the imports.
     """
     if callback is None:
         return None
@@ -63,12 +67,16 @@ def _after(
     def both(*args: Any, **named: Any) -> Any:
         step()
         gc.enable()
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread and callable(signal.getsignal(signal.SIGINT)):
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         return callback(*args, **named)
 
     return both
+
+
+def _let_interrupts_raise() -> None:
+    """Handle SIGINT by KeyboardInterrupt, which an import that reads a deferred module clears."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _first_sentence(text: str | None) -> str:
