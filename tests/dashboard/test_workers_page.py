@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from pydantic import SecretStr
@@ -10,12 +11,12 @@ from app.core.enums import RunStatus, Scope
 from app.core.messages import HostLimits
 from app.fetch.limiter import RedisLimiter
 from app.fetch.retry import MIN_RETRIES
-from app.health import keys
+from app.health import keys, publish
 from app.health.facts import WorkerFacts
 from app.store.db import Pool
 from tests.configs import config_for
 from tests.dashboard import server as sites
-from tests.dashboard.fixtures import Scene
+from tests.dashboard.fixtures import Scene, alive
 from tests.dashboard.server import Site
 
 pytestmark = pytest.mark.timeout(60)
@@ -50,6 +51,25 @@ async def test_each_worker_says_what_it_is_and_what_it_runs(site: Site, scene: S
     assert f'href="/runs/{run_id}"' in first
     assert second.count("unknown") == 4
     assert "any" in second
+
+
+async def test_the_file_that_orphans_a_job_is_found_from_the_front_page(
+    site: Site, scene: Scene
+) -> None:
+    await alive(scene)
+    await scene.job("mine", [RunStatus.SUCCESS])
+    fault = "jobs/mine.py:12: invalid syntax: correct the <line>"
+    facts = WorkerFacts(seen_at=datetime.now(UTC), jobs=(), faulty_jobs=(fault,))
+    await keys.write_worker(scene.redis, "w0", 300, facts)
+    await publish.publish_all_jobs(scene.pool, scene.redis)
+
+    async with site.signed_in(Scope.READ) as reader:
+        front = unescape((await reader.get("/")).text)
+        workers = (await reader.get("/workers")).text
+
+    assert "or see Workers for a file that cannot be loaded" in front
+    assert '<a href="/workers">mine: See whether its file could be loaded</a>' in front
+    assert "jobs/mine.py:12: invalid syntax: correct the &lt;line&gt;" in workers
 
 
 async def test_without_workers_or_redis_it_says_what_to_do(

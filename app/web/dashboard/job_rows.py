@@ -285,7 +285,10 @@ _REASON_TEXTS: dict[HealthReason, Callable[[JobFacts], str]] = {
     HealthReason.STALE_DATA: lambda _: "runs, but its data is older than expected",
     HealthReason.DRIFT: lambda _: "the shape of its data has changed",
     HealthReason.UNREADABLE: lambda facts: f"its schedule cannot be read: {facts.unreadable}",
-    HealthReason.ORPHANED: lambda _: "no live worker knows it: retire it if it was removed",
+    HealthReason.ORPHANED: lambda _: (
+        "no live worker knows it: retire it if it was removed, or see Workers for a file that"
+        " cannot be loaded"
+    ),
     HealthReason.UNKNOWN: lambda _: (
         "state unknown: network outage, unknown interval or differing clocks"
     ),

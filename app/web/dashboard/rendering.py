@@ -88,6 +88,7 @@ _FIRST_STEPS: dict[str, str] = {
     HealthReason.SKIP_STREAK: "See why its ticks are skipped",
     HealthReason.LATE: "See whether there are enough workers",
     HealthReason.UNREADABLE: "Mend its schedule",
+    HealthReason.ORPHANED: "See whether its file could be loaded",
 }
 _FIRST_PAGES: dict[str, str] = {
     HealthReason.FAILING: "/runs?status=unsuccessful&period=&job=",
@@ -123,7 +124,7 @@ def first_step(board: JobsBoard) -> tuple[str, str] | None:
     row = board.unhealthy[0]
     reason = (row.reason or "").partition(":")[0]  # `source_failing: bet9ja` names the source
     step = _FIRST_STEPS.get(reason, "Look at the job")
-    if reason == HealthReason.LATE:
+    if reason in {HealthReason.LATE, HealthReason.ORPHANED}:
         return f"{row.key}: {step}", "/workers"
     return f"{row.key}: {step}", _FIRST_PAGES.get(reason, "/jobs/") + quote(row.key, safe="")
 

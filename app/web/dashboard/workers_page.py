@@ -39,6 +39,7 @@ async def workers(request: Request, user: SessionUser) -> Response:
         user,
         "workers",
         workers=sorted(snapshot.workers.items()),
+        faulty=sorted({one for facts in snapshot.workers.values() for one in facts.faulty_jobs}),
         now=snapshot.taken_at,
         redis=snapshot.reason is not OverallReason.REDIS_UNREACHABLE,
         refuses=snapshot.reason is OverallReason.REDIS_REFUSES_WRITES,
