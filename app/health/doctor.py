@@ -270,7 +270,13 @@ async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
     found = [ok("frontier", "every schedule is decided up to now")]
     if late and since is not None:
         message = f"{late} schedules have been undecided since {since:%Y-%m-%d %H:%M:%S} UTC"
-        found = [fault("frontier", message, "start a worker; due ticks are decided at once")]
+        found = [
+            fault(
+                "frontier",
+                message,
+                "start a worker that declares them; due ticks are decided at once",
+            )
+        ]
     if stuck:
         message = f"{stuck} runs have lost their worker and were not claimed again"
         found.append(fault("runs", message, "start a worker that has their job"))
