@@ -46,6 +46,23 @@ async def test_items_have_the_columns_of_their_source_and_link_to_run_and_tick(
     assert f'href="/jobs/{JOB}/ticks/' in page
 
 
+async def test_the_ticks_of_what_a_job_stores_under_a_name_of_its_own_are_those_of_the_job(
+    site: Site, scene: Scene
+) -> None:
+    known = await collected(scene)
+    await known.items("books", [book(1)])
+    await known.items("acme books", [book(2)], await org_id(site))
+
+    async with site.signed_in(Scope.READ) as visitor:
+        own = await visitor.get("/data/sources/books")
+        other = await visitor.get("/data/sources/acme%20books")
+    async with site.signed_in(Scope.READ, "acme") as visitor:
+        theirs = await visitor.get("/data/sources/books")
+
+    assert (own.status_code, own.headers.get("location")) == (303, f"/jobs/{JOB}")
+    assert (other.status_code, theirs.status_code) == (404, 404)
+
+
 async def test_the_name_of_a_source_may_have_a_slash(site: Site, scene: Scene) -> None:
     known = await collected(scene)
     await known.items("shop/prices", [Item("shop/prices", "k001", {"title": "Book 1"})])

@@ -1,25 +1,30 @@
 """The page of a source: the ticks that were to collect it, and what each brought."""
 
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from app.core.enums import SOURCE_TASK
 from app.store.bounded import RowPage
+from app.store.content import item_listing
 from app.store.db import Connection
-from app.store.runs import origins
+from app.store.runs import listing, origins
 from app.store.schedules import heartbeats
 from app.web.context import web_context
 from app.web.dashboard.data import reading
-from app.web.dashboard.data.items import source_path
-from app.web.dashboard.session_auth import SessionUser
+from app.web.dashboard.data.items import MAX_SOURCES, source_path
+from app.web.dashboard.session_auth import NO_STORE, SessionUser
 from workers import registry
 
 
 async def source(request: Request, user: SessionUser, connection: Connection) -> Response:
-    """The newest ticks of the schedules that collect the source. Raises HTTPException 404."""
+    """The newest ticks of the schedules that collect the source. Raises HTTPException 404.
+
+    What a job of the operator stores under a name of its own leads to the page of that job.
+    """
     name = request.path_params["source"]
     after = reading.cursor_param(request, tuple[datetime, str])
     now = await heartbeats.database_now(connection)
@@ -32,7 +37,10 @@ async def source(request: Request, user: SessionUser, connection: Connection) ->
         user.org_id,
     )
     if not ticks and after is None:
-        raise HTTPException(404, "No schedule collects this source, or it has had no tick yet.")
+        job = await _job_of_items(connection, name) if user.org_id is None else None
+        if job is None:
+            raise HTTPException(404, "No schedule collects this source, or it has had no tick yet.")
+        return RedirectResponse(f"/jobs/{quote(job, safe='')}", 303, NO_STORE)
     found = RowPage.of(ticks, reading.PER_PAGE, "scheduled_for", "key")
     path = f"/data/sources/{name}"
     return reading.respond(
@@ -46,6 +54,16 @@ async def source(request: Request, user: SessionUser, connection: Connection) ->
         older=reading.next_link(path, {}, found.after),
         first_page=path if after else "",
     )
+
+
+async def _job_of_items(connection: Connection, source: str) -> str | None:
+    """The job of the run that last changed an item of the source, of the operator's."""
+    stored = await item_listing.sources(connection, None, MAX_SOURCES)
+    for row in stored:
+        if row["source"] == source and row["run_id"] is not None:
+            run = await listing.run(connection, row["run_id"], None)
+            return None if run is None else run["job"]
+    return None
 
 
 def _schedules(request: Request, source: str) -> list[str]:
