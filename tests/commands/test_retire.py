@@ -1,9 +1,11 @@
 """A schedule that the code declares no more is named by the doctor and ended by `retire`."""
 
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from arq.connections import ArqRedis
 
+from app.cli import terminal
 from app.core.errors import UnknownJob, WrongState
 from app.health import keys, publish
 from app.ledger import edit as ledger
@@ -11,6 +13,8 @@ from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
+from app.store.runs import run_rows
+from app.store.runs.run_rows import RunRequest
 from tests.commands.conftest import Rollcall, RollcallJson
 
 
@@ -52,6 +56,31 @@ async def test_its_past_is_still_verified(
     (result,) = await rollcall_json("verify")
     assert result["expected"] > 0
     assert result["unaccounted"] == 0
+
+
+async def test_its_queued_runs_are_cancelled_and_those_of_others_stay(
+    rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool
+) -> None:
+    now = await left_behind(pool)
+    schedule_id = await pool.fetchval("SELECT id FROM schedules")
+    for key, of in (("old", schedule_id), ("old", None), ("other", None)):
+        request = RunRequest(uuid4(), key, {}, "ann", 3, 60.0, schedule_id=of)
+        await run_rows.request(pool, request, now - timedelta(minutes=10))
+
+    done = await rollcall("retire", "old")
+
+    rows = await pool.fetch(
+        "SELECT job, status, error_message FROM runs WHERE trigger = 'manual' ORDER BY job, status"
+    )
+    (account,) = await rollcall_json("verify")
+    by = terminal.current_user()
+    assert "queued runs that are cancelled: " in done.stdout
+    assert [tuple(row) for row in rows] == [
+        ("old", "cancelled", f"cancelled by {by}: its job is retired"),
+        ("old", "cancelled", f"cancelled by {by}: its job is retired"),
+        ("other", "queued", None),
+    ]
+    assert (account["stuck"], account["unaccounted"]) == (0, 0)
 
 
 async def test_who_declares_it_again_revives_it(rollcall: Rollcall, pool: Pool) -> None:
