@@ -1,5 +1,7 @@
 """A dead man's switch outside hears of each run, and of nothing that it should not."""
 
+import asyncio
+
 from pydantic import SecretStr
 
 from app.context import WorkerContext
@@ -50,9 +52,18 @@ async def test_a_run_whose_outcome_postgres_did_not_take_is_not_told(
     pings = HeartbeatPings({"poll": receiver.http}, None)
     leases = Leases(pool, context.clock, context.config.lease_seconds)
 
+    begun = asyncio.Event()
+
+    async def close_pool() -> None:
+        await begun.wait()
+        await pool.close()
+
+    closing = asyncio.create_task(close_pool())  # a job itself may not
+
     async def body(run: Run) -> None:
         del run
-        await pool.close()
+        begun.set()
+        await closing
 
     job = worker_harness.job_of(body, "poll")
     await execute(worker_harness.ctx_of(context, leases=leases) | {"pings": pings}, job)

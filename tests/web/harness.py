@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from redis.asyncio import Redis
+from arq.connections import ArqRedis
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
@@ -24,8 +24,8 @@ def redis_server() -> Iterator[RedisProcess]:
 
 
 @pytest.fixture
-async def redis(redis_server: RedisProcess) -> AsyncGenerator[Redis]:
-    client = Redis(unix_socket_path=str(redis_server.socket))
+async def redis(redis_server: RedisProcess) -> AsyncGenerator[ArqRedis]:
+    client = ArqRedis(unix_socket_path=str(redis_server.socket))
     yield client
     await client.aclose()
 
