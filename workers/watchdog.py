@@ -52,11 +52,14 @@ class LoopWatchdog:
         self._beat = monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._reported = False
+        # Signals have handlers in the main thread only: elsewhere there are no timers.
+        self._timed = threading.current_thread() is threading.main_thread()
 
     async def __aenter__(self) -> Self:
         self._loop, self._ident = asyncio.get_running_loop(), threading.get_ident()
-        self._handler = signal.signal(signal.SIGPROF, self._end_held)
-        faulthandler.register(signal.SIGVTALRM, file=STANDARD_ERROR, chain=True)
+        if self._timed:
+            self._handler = signal.signal(signal.SIGPROF, self._end_held)
+            faulthandler.register(signal.SIGVTALRM, file=STANDARD_ERROR, chain=True)
         self._tick()
         self._set_timers()
         self._thread.start()
@@ -67,10 +70,11 @@ class LoopWatchdog:
         if self._timer is not None:
             self._timer.cancel()
         self._thread.join()
-        for timer in (signal.ITIMER_PROF, signal.ITIMER_VIRTUAL):
-            signal.setitimer(timer, 0)
-        signal.signal(signal.SIGPROF, self._handler)
-        faulthandler.unregister(signal.SIGVTALRM)
+        if self._timed:
+            for timer in (signal.ITIMER_PROF, signal.ITIMER_VIRTUAL):
+                signal.setitimer(timer, 0)
+            signal.signal(signal.SIGPROF, self._handler)
+            faulthandler.unregister(signal.SIGVTALRM)
 
     def _tick(self) -> None:
         self._beat, self._reported = monotonic(), False
@@ -98,6 +102,8 @@ class LoopWatchdog:
                 end_now(EXIT_CODE)
 
     def _set_timers(self) -> None:
+        if not self._timed:
+            return
         seconds = max(self._until(self._beat) - monotonic(), 0) + HELD_SECONDS
         signal.setitimer(signal.ITIMER_PROF, seconds)
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds + HELD_SECONDS)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,3 +117,17 @@ def test_a_process_whose_loop_is_blocked_for_less_than_its_limit_goes_on() -> No
 
     assert (done.returncode, done.stdout[-8:]) == (0, "went on\n")
     assert "worker.blocked" not in done.stdout
+
+
+def test_the_loop_of_another_thread_is_watched_without_timers(
+    logged: list[dict[str, Any]],
+) -> None:
+    async def main() -> None:
+        async with LoopWatchdog({}, never, seconds=0.4):
+            grind(1.5)
+            await until(lambda: bool(logged), 10, "the warning")
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, main()).result()
+
+    assert [line["event"] for line in logged] == ["loop.blocked"]
