@@ -11,9 +11,8 @@ from app.core.enums import COLLECTION_TASK, AuditAction, RunStatus
 from app.core.errors import WrongState
 from app.health import keys
 from app.ledger import edit, manual_runs
-from app.store.audit import AuditEntry
+from app.store import audit
 from app.store.runs import listing
-from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats, schedule_edits
 from workers import registry
 
@@ -55,17 +54,18 @@ def retire(
 async def _retire(context: CommandContext, job: str) -> int:
     """Retire the schedule, and return how many queued runs of it are cancelled."""
     now, by = await heartbeats.database_now(context.pool), terminal.current_user()
+    entry = audit.AuditEntry(now, by, AuditAction.CANCEL)
     async with context.pool.acquire() as connection, connection.transaction():
         await edit.retire_in(connection, job, now)
         await schedule_edits.record_edit(connection, job, now, by, ("retired", None, None))
-        cancelled = await _cancel_queued(connection, job, AuditEntry(now, by, AuditAction.CANCEL))
+        cancelled = await _cancel_queued(connection, job, entry)
     with connections.redis_may_be_away():
         await keys.delete_job(context.redis, job)
     return cancelled
 
 
-async def _cancel_queued(connection: Connection, job: str, entry: AuditEntry) -> int:
-    queued = RunFilter(job=job, statuses=[RunStatus.QUEUED])
+async def _cancel_queued(connection: Connection, job: str, entry: audit.AuditEntry) -> int:
+    queued = listing.RunFilter(job=job, statuses=[RunStatus.QUEUED])
     cancelled = 0
     while runs := await listing.runs(connection, queued, RUNS_AT_ONCE):
         error = f"cancelled by {entry.by}: its job is retired"
