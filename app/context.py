@@ -130,14 +130,7 @@ async def open_context(
         guarded = await stack.enter_async_context(clients.guarded(RECIPE_CONNECTIONS))
         sandbox = Sandbox()
         stack.push_async_callback(sandbox.close)
-        engine = SessionEngine(
-            where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
-        )
-        stack.push_async_callback(engine.dispose)
-        transport = open_job_transport(clients.ssl_context, connections=JOB_CONNECTIONS)
-        stack.push_async_callback(transport.aclose)
-        job_redis = _own_connections(redis)
-        stack.push_async_callback(job_redis.aclose, close_connection_pool=True)
+        engine, transport, job_redis = _open_for_jobs(config, where, redis, clients, stack)
         context = WorkerContext(
             config=config,
             pool=pool,
@@ -156,9 +149,6 @@ async def open_context(
             large_pages=thread.large_pages,
             hide=redact.text_redactor(config.secrets()),
         )
-        for client in (redis, job_redis):
-            keep_from_jobs(client.connection_pool, "disconnect")
-        keep_from_jobs(transport, "aclose")
         webhooks = await stack.enter_async_context(clients.guarded(WEBHOOK_CONNECTIONS))
         context.clients[WEBHOOK_CLIENT] = webhooks
         stack.push_async_callback(limiter.close)
@@ -183,6 +173,28 @@ async def _open_pools(
     )
     stack.push_async_callback(close_pool, control)
     return pool, control
+
+
+def _open_for_jobs(
+    config: Config,
+    where: ServerUrls,
+    redis: ArqRedis,
+    clients: "ClientFactory",
+    stack: AsyncExitStack,
+) -> tuple[SessionEngine, httpx.AsyncBaseTransport, ArqRedis]:
+    """What jobs get of Postgres, HTTP and Redis, which connects on first use; none closes it."""
+    engine = SessionEngine(
+        where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
+    )
+    stack.push_async_callback(engine.dispose)
+    transport = open_job_transport(clients.ssl_context, connections=JOB_CONNECTIONS)
+    stack.push_async_callback(transport.aclose)
+    job_redis = _own_connections(redis)
+    stack.push_async_callback(job_redis.aclose, close_connection_pool=True)
+    for client in (redis, job_redis):
+        keep_from_jobs(client.connection_pool, "disconnect")
+    keep_from_jobs(transport, "aclose")
+    return engine, transport, job_redis
 
 
 def _own_connections(redis: ArqRedis) -> ArqRedis:

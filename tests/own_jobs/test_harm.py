@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.exc import InvalidRequestError
@@ -13,8 +13,12 @@ from structlog.testing import capture_logs
 
 from app.context import WorkerContext
 from app.jobs import Job, LeaseLost, Run, job
+from app.queue.jobs import redis_pool
 from tests import worker_harness
 from tests.fresh_process import PROJECT
+from tests.wait import until
+
+MAX_CONNECTIONS = 50  # of a client of Redis
 
 
 async def performed(context: WorkerContext, own: Job) -> dict[str, Any]:
@@ -84,24 +88,25 @@ async def test_postgres_is_not_used_from_another_event_loop(context: WorkerConte
 
 
 async def test_blocking_commands_of_jobs_leave_connections_to_redis_for_the_worker(
-    context: WorkerContext,
+    context: WorkerContext, redis_url: str
 ) -> None:
-    blocked = asyncio.Event()
-
     @job
     async def own(run: Run) -> None:
         clients: list[Any] = [run.redis, run.arq_ctx()["redis"]]
-        waiting = asyncio.gather(*(one.blpop("none", 60) for one in clients for _ in range(40)))
-        await asyncio.sleep(0.5)
-        blocked.set()
-        await waiting
+        await asyncio.gather(*(one.blpop("none", 60) for one in clients for _ in range(40)))
+
+    other = redis_pool(redis_url)
+
+    async def all_wait() -> bool:
+        return (await cast("Any", other).info("clients"))["blocked_clients"] >= MAX_CONNECTIONS
 
     running = asyncio.create_task(performed(context, own))
-    await blocked.wait()
+    await until(all_wait, 20, "the commands")
     async with asyncio.timeout(3):
         await context.redis.exists("fine")
     running.cancel()
     await running
+    await other.aclose(close_connection_pool=True)
 
 
 @pytest.mark.parametrize("used", [True, False])
