@@ -18,8 +18,8 @@ from app.fetch.retry import MAX_WAIT
 from app.sources import coverage
 from app.sources.base import ListingEnd, fetcher_name
 from app.store.db import INVALID_VALUES
+from app.store.runs.attempt_rows import ClaimedRun
 from app.store.runs.progress import SourceProgress
-from app.store.runs.run_rows import ClaimedRun
 from workers import parse
 from workers.budget import CollectionBudget
 from workers.collected import PageResult

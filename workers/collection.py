@@ -19,7 +19,7 @@ from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import selections
 from app.store.orgs.selections import CollectionSelection
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.attempt_rows import ClaimedRun
 from workers import source_catalogue
 from workers.budget import CollectionBudget
 from workers.catalogue_entry import SelectableSource

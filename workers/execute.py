@@ -24,7 +24,8 @@ from app.runs import attempts
 from app.runs.attempts import AttemptOutcome
 from app.runs.leases import Leases
 from app.store.db import TRANSIENT
-from app.store.runs.run_rows import ClaimedRun, RunRequest, is_suspect, seconds_until_due
+from app.store.runs.attempt_rows import ClaimedRun
+from app.store.runs.run_rows import RunRequest, is_suspect, seconds_until_due
 from app.store.schedules import schedule_rows
 from workers.job import Job
 from workers.run import Run

@@ -19,8 +19,8 @@ from app.sources.expectations import (
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.store.runs import baselines
+from app.store.runs.attempt_rows import ClaimedRun
 from app.store.runs.progress import SourceProgress
-from app.store.runs.run_rows import ClaimedRun
 
 DEFAULT_MAX_INVALID = 0.1  # the share of records that may be rejected, if the recipe sets none
 

@@ -22,8 +22,8 @@ from app.core.errors import RollcallError
 from app.runs import attempts
 from app.runs.attempts import OVERTIME_SECONDS, AttemptOutcome
 from app.runs.leases import Leases
-from app.store.runs import progress, run_rows
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs import attempt_rows, progress
+from app.store.runs.attempt_rows import ClaimedRun
 from workers.job import Job
 
 STOP_SECONDS = 3.0  # for a process to hand its run back after SIGTERM
@@ -110,7 +110,9 @@ class Isolation:
         except asyncio.CancelledError:
             await _stop(process)
             # One that was too busy to hand it back.
-            await run_rows.release(self._leases.pool, claimed, self._leases.clock(), "worker stops")
+            await attempt_rows.release(
+                self._leases.pool, claimed, self._leases.clock(), "worker stops"
+            )
             raise
         if process.returncode or await progress.holds(self._leases.pool, claimed):
             _log.error(

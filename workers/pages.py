@@ -16,7 +16,7 @@ from app.fetch.robots import Robots
 from app.store.content import pages
 from app.store.content.pages import StoredPage
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.attempt_rows import ClaimedRun
 from workers.budget import CollectionBudget, MonthlyBudget
 
 MAX_UNCHANGED_AGE = timedelta(

@@ -49,8 +49,8 @@ from app.store.content import items
 from app.store.content.write_counts import WriteCounts
 from app.store.db import CONNECTION_LOST
 from app.store.runs import progress
+from app.store.runs.attempt_rows import ClaimedRun
 from app.store.runs.progress import SourceProgress
-from app.store.runs.run_rows import ClaimedRun
 from workers import expectations
 from workers.budget import CollectionBudget
 from workers.collect import Collector

@@ -15,7 +15,8 @@ from app.ledger.edit import DeclaredSchedule
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.store.content import cursors
-from app.store.runs.run_rows import ClaimedRun, recipe_of
+from app.store.runs.attempt_rows import ClaimedRun
+from app.store.runs.run_rows import recipe_of
 from workers import recipe_dir, recipe_sources
 from workers.job import job
 from workers.recipe_dir import KEY_PREFIX

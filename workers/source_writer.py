@@ -17,8 +17,8 @@ from app.store.content import pages
 from app.store.db import Connection, outwait_locks
 from app.store.orgs import selections
 from app.store.runs import progress
+from app.store.runs.attempt_rows import ClaimedRun
 from app.store.runs.progress import Counts, SourceProgress
-from app.store.runs.run_rows import ClaimedRun
 from workers import expectations, failures
 from workers.budget import CollectionBudget, MonthlyBudget
 from workers.collected import PageResult, Progress, Usage

@@ -20,8 +20,9 @@ from app.store.db import (
     is_from_postgres,
     outwait_locks,
 )
-from app.store.runs import run_rows as store
-from app.store.runs.run_rows import ClaimedRun, Deferral, QueuedRun, RunEnding, RunRequest
+from app.store.runs import attempt_rows as store
+from app.store.runs.attempt_rows import ClaimedRun, Deferral, RunEnding
+from app.store.runs.run_rows import QueuedRun, RunRequest
 
 _log = log.logger(__name__)
 _RECORD_RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0)

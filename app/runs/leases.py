@@ -9,8 +9,8 @@ from uuid import UUID
 
 from app.core import log, redact
 from app.store.db import LOCKED, Pool
-from app.store.runs import run_rows as store
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs import attempt_rows as store
+from app.store.runs.attempt_rows import ClaimedRun
 
 Clock = Callable[[], datetime]
 Lease = tuple[UUID, int]  # run id and epoch

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.attempt_rows import ClaimedRun
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.errors import LeaseLost
 from app.store import db
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.attempt_rows import ClaimedRun
 
 # FOR SHARE: nobody takes the run over until the transaction has ended.
 HOLDS = text("""

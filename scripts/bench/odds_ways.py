@@ -18,8 +18,8 @@ from app.store.content import listings, odds
 from app.store.content.listings import Listing
 from app.store.db import Connection
 from app.store.runs import progress
+from app.store.runs.attempt_rows import ClaimedRun
 from app.store.runs.progress import Counts
-from app.store.runs.run_rows import ClaimedRun
 from scripts.bench import odds_board as source
 
 SAMPLE = 1_000  # prices that the ORM has to merge

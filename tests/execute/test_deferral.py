@@ -13,7 +13,7 @@ from app.fetch.client import Fetcher
 from app.fetch.limiter import RedisLimiter
 from app.runs.attempts import MAX_DEFERRALS, decide_deferral
 from app.store.runs import run_rows
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.attempt_rows import ClaimedRun
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.configs import config_for

@@ -5,9 +5,9 @@ from dataclasses import replace
 from app.core.enums import HealthReason, RunStatus
 from app.sources.coverage import Coverage
 from app.store.db import Pool
-from app.store.runs import baselines, progress, run_rows
+from app.store.runs import attempt_rows, baselines, progress
+from app.store.runs.attempt_rows import ClaimedRun, RunEnding
 from app.store.runs.progress import Counts, SourceProgress
-from app.store.runs.run_rows import ClaimedRun, RunEnding
 from tests.clock import SettableClock
 from tests.runs.harness import Desk
 
@@ -24,7 +24,7 @@ async def finished(desk: Desk, row: SourceProgress) -> ClaimedRun:
     claimed = await desk.begin()
     await progress.begin(desk.pool, claimed, "toy")
     await keep(desk.pool, claimed, row)
-    await run_rows.finish(desk.pool, claimed, RunEnding(row.status, desk.clock()))
+    await attempt_rows.finish(desk.pool, claimed, RunEnding(row.status, desk.clock()))
     return claimed
 
 
@@ -36,7 +36,7 @@ async def test_the_next_attempt_goes_on_from_what_was_counted_in_finished_partit
     row = await progress.begin(pool, claimed, "toy")
     await keep(pool, claimed, replace(row, done=("a",), coverage=COVERED))
 
-    await run_rows.release(pool, claimed, clock(), "worker stops")
+    await attempt_rows.release(pool, claimed, clock(), "worker stops")
     again = await progress.begin(pool, await desk.again(claimed.run_id), "toy")
 
     assert again.coverage == COVERED

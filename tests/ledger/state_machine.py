@@ -22,8 +22,9 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.content import partitions
 from app.store.db import Pool
-from app.store.runs import run_rows
-from app.store.runs.run_rows import ClaimedRun, QueuedRun, RunEnding
+from app.store.runs import attempt_rows, run_rows
+from app.store.runs.attempt_rows import ClaimedRun, RunEnding
+from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats, schedule_rows, zones
 from app.store.schedules.schedule_rows import DueQuery
 from scripts import recount
@@ -302,7 +303,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         job = list(self.redis)[which % len(self.redis)]
         before = self._look(job[0])
-        claimed = self.run(run_rows.claim(self.pool, job[0], "worker", self.now, LEASE))
+        claimed = self.run(attempt_rows.claim(self.pool, job[0], "worker", self.now, LEASE))
         if claimed is None and before["status"] == "queued":
             assert self._stands_in_line(job[0]), "a free run was refused"
         assert claimed is None or before["status"] == "queued"
@@ -319,7 +320,8 @@ class LedgerMachine(RuleBasedStateMachine):
         claimed = self.held.pop(which % len(self.held))
         ours = self._is_ours(claimed)
         assert (
-            self.run(run_rows.finish(self.pool, claimed, RunEnding(status, self.now, {}))) is ours
+            self.run(attempt_rows.finish(self.pool, claimed, RunEnding(status, self.now, {})))
+            is ours
         )
 
     @rule(which=WHICH)
@@ -328,7 +330,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         claimed = self.held.pop(which % len(self.held))
         ours = self._is_ours(claimed)
-        again = self.run(run_rows.release(self.pool, claimed, self.now, "worker stops"))
+        again = self.run(attempt_rows.release(self.pool, claimed, self.now, "worker stops"))
         assert (again is not None) is ours
         self._hear([again] if again else [])
 
@@ -336,7 +338,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def renew(self) -> None:
         held = [(claimed.run_id, claimed.epoch) for claimed in self.held]
         expected = {(c.run_id, c.epoch) for c in self.held if self._is_ours(c)}
-        assert self.run(run_rows.renew(self.pool, held, self.now, LEASE)) == expected
+        assert self.run(attempt_rows.renew(self.pool, held, self.now, LEASE)) == expected
 
     @rule()
     def workers_die(self) -> None:
@@ -470,10 +472,10 @@ class LedgerMachine(RuleBasedStateMachine):
             self._to(self.now + SETTLED + timedelta(seconds=1))
             self.sweep()
             for run_id, _ in self.redis:
-                claimed = self.run(run_rows.claim(self.pool, run_id, "worker", self.now, LEASE))
+                claimed = self.run(attempt_rows.claim(self.pool, run_id, "worker", self.now, LEASE))
                 if claimed is not None:
                     ending = RunEnding(RunStatus.SUCCESS, self.now, {})
-                    assert self.run(run_rows.finish(self.pool, claimed, ending))
+                    assert self.run(attempt_rows.finish(self.pool, claimed, ending))
             self.redis.clear()
         assert self.run(self.pool.fetchval(open_runs)) == 0
         self.the_books_balance()

@@ -31,8 +31,8 @@ from app.health.keys import write_accounting, write_collections, write_jobs, wri
 from app.health.metrics.families import COUNTERS, HISTOGRAMS, ScrapeData, families
 from app.store.db import Pool
 from app.store.reports.metrics import MetricTotal, QueueBacklog
-from app.store.runs import run_rows, source_usage
-from app.store.runs.run_rows import RunEnding
+from app.store.runs import attempt_rows, source_usage
+from app.store.runs.attempt_rows import RunEnding
 from app.web.application import create_app
 from tests.clock import SettableClock
 from tests.configs import NO_POSTGRES
@@ -69,7 +69,7 @@ async def test_what_happened_is_measured_and_still_told_when_postgres_is_down(
 ) -> None:
     clock = SettableClock(NOW)
     desk, book = Desk(pool, clock), Book(pool, clock)
-    await run_rows.finish(pool, await desk.begin(), RunEnding(RunStatus.SUCCESS, clock()))
+    await attempt_rows.finish(pool, await desk.begin(), RunEnding(RunStatus.SUCCESS, clock()))
     await book.open(every(1))
     await book.pause()
     clock.pass_by(minutes=2)

@@ -12,10 +12,9 @@ from app.scheduling.schedule import Schedule
 from app.store.db import Pool, open_pool
 from app.store.reports import metrics
 from app.store.reports.metrics import MetricTotal
-from app.store.runs import progress
-from app.store.runs import run_rows as store
+from app.store.runs import attempt_rows, progress, run_rows
+from app.store.runs.attempt_rows import RunEnding
 from app.store.runs.progress import Counts, SourceProgress
-from app.store.runs.run_rows import RunEnding
 from tests.clock import NOON, SettableClock
 from tests.dispatch import orgs
 from tests.ledger.harness import MINUTE, Book, every
@@ -36,7 +35,7 @@ async def counted(pool: Pool) -> list[MetricTotal]:
 async def ended(desk: Desk, status: RunStatus, seconds: float = 2.0) -> None:
     claimed = await desk.begin()
     desk.clock.now += timedelta(seconds=seconds)
-    await store.finish(desk.pool, claimed, RunEnding(status, desk.clock()))
+    await attempt_rows.finish(desk.pool, claimed, RunEnding(status, desk.clock()))
 
 
 async def test_a_run_that_ended_is_counted_once_however_often_it_is_looked_at(
@@ -59,10 +58,10 @@ async def test_a_run_handed_back_is_not_counted_and_a_lost_one_is(
 ) -> None:
     desk = Desk(pool, clock)
     back = await desk.begin()
-    await store.release(pool, back, clock(), "worker stops")
+    await attempt_rows.release(pool, back, clock(), "worker stops")
     await desk.begin(max_attempts=1)
     clock.now += timedelta(seconds=LEASE + 1)
-    await store.requeue_expired(pool, clock())
+    await run_rows.requeue_expired(pool, clock())
 
     totals = await counted(pool)
 
@@ -114,7 +113,7 @@ async def test_a_source_is_counted_when_its_run_ends_with_its_requests_by_class(
         await progress.write(connection, claimed, row, {})
     assert not [t for t in await counted(pool) if t.name == "records"]
 
-    await store.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
+    await attempt_rows.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
     totals = await counted(pool)
 
     assert value(totals, "records", "betpawa", "inserted") == 5
@@ -132,7 +131,7 @@ async def test_what_organisations_call_their_own_sources_is_told_to_nobody(
         async with pool.acquire() as connection, connection.transaction():
             await progress.write(connection, claimed, row, {})
 
-    await store.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
+    await attempt_rows.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
     totals = await counted(pool)
 
     assert {t.first for t in totals if t.name == "throttled"} == {"recipe", "betpawa"}
@@ -147,11 +146,11 @@ async def test_more_sources_than_there_may_be_are_counted_together(
         claimed = await desk.begin()
         for number in range(80):
             await progress.begin(pool, claimed, f"source{batch}-{number}")
-        await store.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
+        await attempt_rows.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
         await metrics.fold(pool)
     claimed = await desk.begin()
     await progress.begin(pool, claimed, uuid4().hex)
-    await store.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
+    await attempt_rows.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
 
     sources = {t.first for t in await counted(pool) if t.name == "throttled"}
 
@@ -193,14 +192,14 @@ async def test_runs_and_ticks_of_a_recipe_are_counted_under_the_name_of_its_sche
         " '{}', 1, now(), now(), now(), true) RETURNING id"
     )
     run_id = uuid4()
-    request = store.RunRequest(run_id, "source", {"source": "books"}, "ada", 3, 60)
-    await store.request(pool, request, NOON)
+    request = run_rows.RunRequest(run_id, "source", {"source": "books"}, "ada", 3, 60)
+    await run_rows.request(pool, request, NOON)
     await pool.execute(
         "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason, decided_at)"
         " VALUES ($1, now(), 1, 'skipped', 'paused', now())",
         schedule_id,
     )
-    await store.cancel_open(pool, [run_id], NOON, by="ada")
+    await run_rows.cancel_open(pool, [run_id], NOON, by="ada")
 
     totals = await counted(pool)
 
@@ -213,9 +212,9 @@ async def test_a_run_of_another_task_that_has_a_source_is_counted_under_its_own_
     pool: Pool,
 ) -> None:
     run_id = uuid4()
-    request = store.RunRequest(run_id, "export", {"source": "books"}, "ada", 3, 60)
-    await store.request(pool, request, NOON)
-    await store.cancel_open(pool, [run_id], NOON, by="ada")
+    request = run_rows.RunRequest(run_id, "export", {"source": "books"}, "ada", 3, 60)
+    await run_rows.request(pool, request, NOON)
+    await run_rows.cancel_open(pool, [run_id], NOON, by="ada")
 
     totals = await counted(pool)
 
@@ -241,8 +240,8 @@ async def test_a_collection_that_cannot_be_read_is_counted_and_is_no_lag_of_the_
 
 
 async def test_a_run_for_later_is_as_old_in_the_queue_as_it_has_been_due(pool: Pool) -> None:
-    request = store.RunRequest(uuid4(), "job", {}, "ada", 3, 60)
-    await store.request(pool, request, NOON)
+    request = run_rows.RunRequest(uuid4(), "job", {}, "ada", 3, 60)
+    await run_rows.request(pool, request, NOON)
     await pool.execute(
         "UPDATE runs SET queued_at = now() - interval '6 hours',"
         " not_before = now() - interval '10 seconds'"

@@ -6,26 +6,28 @@ from datetime import timedelta
 import pytest
 
 from app.core.enums import RunStatus
-from app.store.runs import run_rows
-from app.store.runs.run_rows import ClaimedRun, Deferral, RunEnding
+from app.store.runs import attempt_rows, run_rows
+from app.store.runs.attempt_rows import ClaimedRun, Deferral, RunEnding
 from tests.runs.harness import LEASE, Desk
 
 Act = Callable[[Desk, ClaimedRun], Awaitable[object]]
 
 
 async def finish(desk: Desk, claimed: ClaimedRun) -> bool:
-    return await run_rows.finish(
+    return await attempt_rows.finish(
         desk.pool, claimed, RunEnding(RunStatus.SUCCESS, desk.clock(), {"pages": 1})
     )
 
 
 async def hand_back(desk: Desk, claimed: ClaimedRun) -> object:
-    return await run_rows.release(desk.pool, claimed, desk.clock(), "the worker stops")
+    return await attempt_rows.release(desk.pool, claimed, desk.clock(), "the worker stops")
 
 
 async def defer(desk: Desk, claimed: ClaimedRun) -> object:
     until = desk.clock() + timedelta(minutes=1)
-    return await run_rows.defer(desk.pool, claimed, desk.clock(), Deferral(until, (), "a pause"))
+    return await attempt_rows.defer(
+        desk.pool, claimed, desk.clock(), Deferral(until, (), "a pause")
+    )
 
 
 async def cancel(desk: Desk, claimed: ClaimedRun) -> object:
@@ -47,10 +49,12 @@ async def test_a_run_that_no_attempt_holds_has_no_lease_and_is_changed_by_none(
     desk.clock.pass_by(seconds=1)
     failure = RunEnding(RunStatus.FAILURE, desk.clock(), {})
 
-    held = await run_rows.renew(desk.pool, [(claimed.run_id, claimed.epoch)], desk.clock(), LEASE)
+    held = await attempt_rows.renew(
+        desk.pool, [(claimed.run_id, claimed.epoch)], desk.clock(), LEASE
+    )
 
     assert held == set()
-    assert not await run_rows.finish(desk.pool, claimed, failure)
+    assert not await attempt_rows.finish(desk.pool, claimed, failure)
     assert await hand_back(desk, claimed) is None
     assert await defer(desk, claimed) is None
     assert ended["lease_expires_at"] is None

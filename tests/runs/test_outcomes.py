@@ -20,7 +20,8 @@ from app.runs.attempts import AttemptOutcome
 from app.runs.leases import Leases
 from app.store.db import Pool, open_pool
 from app.store.runs import run_rows as store
-from app.store.runs.run_rows import ClaimedRun, RunRequest
+from app.store.runs.attempt_rows import ClaimedRun
+from app.store.runs.run_rows import RunRequest
 from tests.clock import SettableClock
 from tests.runs.harness import LEASE, Desk, UnheardPool
 from tests.servers import PrivatePostgres

@@ -16,7 +16,7 @@ from app.core.messages import RawPage, SourceRequest
 from app.sources import coverage as covers
 from app.sources.coverage import Coverage
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.attempt_rows import ClaimedRun
 
 LARGE = 256 * 1024  # bytes; larger bodies are hashed and compressed off the event loop
 _LEVEL = 3

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from app.core.errors import LeaseLost
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.attempt_rows import ClaimedRun
 
 
 @dataclass(frozen=True, slots=True)

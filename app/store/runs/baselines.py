@@ -5,7 +5,7 @@ from datetime import timedelta
 from app.sources.coverage import from_json
 from app.sources.expectations import BASELINE_END, SourceResult
 from app.store.db import Pool
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.attempt_rows import ClaimedRun
 
 MAX_AGE = timedelta(days=28)
 

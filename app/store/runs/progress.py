@@ -9,7 +9,7 @@ from app.core.errors import LeaseLost
 from app.core.records import Rejected
 from app.sources.coverage import Coverage, from_json, to_json
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.attempt_rows import ClaimedRun
 
 
 @dataclass(frozen=True, slots=True)
