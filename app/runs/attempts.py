@@ -21,7 +21,7 @@ from app.store.db import (
     outwait_locks,
 )
 from app.store.runs import attempt_rows as store
-from app.store.runs.attempt_rows import ClaimedRun, Deferral, RunEnding
+from app.store.runs.attempt_rows import Claim, ClaimedRun, Deferral, RunEnding, Start
 from app.store.runs.run_rows import QueuedRun, RunRequest
 
 _log = log.logger(__name__)
@@ -101,9 +101,8 @@ async def claim(
     `suspects`: also claim a run whose worker has died before.
     If cancelled while Postgres answers, it hands the claim back, so that no lease has to expire.
     """
-    now = leases.clock()
-    step = store.claim(leases.pool, run_id, worker, now, leases.seconds, suspects=suspects)
-    return await _claimed(leases, run_id, now, step)
+    claim = Claim(run_id, worker, leases.clock(), suspects)
+    return await _claimed(leases, run_id, claim.at, leases.claims.add(claim))
 
 
 async def start(leases: Leases, request: RunRequest, worker: str, key: str) -> ClaimedRun | None:
@@ -111,9 +110,8 @@ async def start(leases: Leases, request: RunRequest, worker: str, key: str) -> C
 
     `key`: the schedule whose limits it has, if there is one.
     """
-    now = leases.clock()
-    step = store.start(leases.pool, request, worker, now, leases.seconds, key)
-    return await _claimed(leases, request.run_id, now, step)
+    start = Start(request, worker, leases.clock(), key)
+    return await _claimed(leases, request.run_id, start.at, leases.starts.add(start))
 
 
 async def _claimed(
@@ -325,7 +323,7 @@ async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutc
     ending = RunEnding(
         outcome.status, now, outcome.stats, outcome.error_type, outcome.error_message
     )
-    outcome.fenced = not await store.finish(leases.pool, claimed, ending)
+    outcome.fenced = not await leases.endings.add((claimed, ending))
     write = _log.info if outcome.status is RunStatus.SUCCESS else _log.warning
     write(
         "run.finished",

@@ -8,9 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from app.core import log, redact
-from app.store.db import LOCKED, Pool
+from app.core.batcher import Batcher
+from app.store.db import LOCKED, UNAVAILABLE, Pool
 from app.store.runs import attempt_rows as store
-from app.store.runs.attempt_rows import ClaimedRun
+from app.store.runs.attempt_rows import Claim, ClaimedRun, RunEnding, Start
 
 Clock = Callable[[], datetime]
 Lease = tuple[UUID, int]  # run id and epoch
@@ -22,7 +23,8 @@ _log = log.logger(__name__)
 class Leases:
     """The leases of all attempts of this worker. One heartbeat renews them together.
 
-    `seconds`: length of a lease. `limits`: those of the attempts whose leases are held.
+    Runs that are claimed, or that end, at the same time share a statement: `claims`, `starts`,
+    `endings`. `seconds`: length of a lease. `limits`: those of the attempts whose leases are held.
     `lost`: held leases that were lost. `unheard`: runs, and when they
     were claimed, of claims whose answer was lost: they may have been made. `running`: runs being
     executed; `running_for_orgs`: those of them that belong to organisations. `hide` removes secrets
@@ -41,6 +43,19 @@ class Leases:
     running: int = 0
     running_for_orgs: int = 0
     after_overtime: Callable[[], None] = lambda: None
+    claims: Batcher[Claim, ClaimedRun | None] = field(init=False)
+    starts: Batcher[Start, ClaimedRun | None] = field(init=False)
+    endings: Batcher[tuple[ClaimedRun, RunEnding], bool] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare the statements that runs share."""
+        self.claims = Batcher(
+            lambda items: store.claim_all(self.pool, items, self.seconds), shared=UNAVAILABLE
+        )
+        self.starts = Batcher(
+            lambda items: store.start_all(self.pool, items, self.seconds), shared=UNAVAILABLE
+        )
+        self.endings = Batcher(lambda items: store.finish_all(self.pool, items), shared=UNAVAILABLE)
 
     async def renew(self) -> None:
         """Renew every lease; an attempt whose lease was lost is cancelled."""

@@ -19,7 +19,7 @@ from app.ledger import decide
 from app.queue import enqueue
 from app.queue.cron import cron_entry
 from app.scheduling.schedule import Schedule
-from app.store.runs import run_rows
+from app.store.runs import attempt_rows
 from app.store.schedules import decisions
 from app.store.schedules.decisions import TickDecision
 from app.workers import settings as front_door
@@ -109,14 +109,14 @@ def telling(step: Step) -> Step:
 
 
 def claiming(step: Step) -> Step:
-    async def claim(pool: Any, run_id: Any, *args: Any, **options: Any) -> Any:
-        claimed = await step(pool, run_id, *args, **options)
-        if claimed is not None:
-            MOMENTS.run, MOMENTS.pages = str(run_id), 0
+    async def claim_all(*args: Any) -> Any:
+        claimed = await step(*args)
+        for run in filter(None, claimed):
+            MOMENTS.run, MOMENTS.pages = str(run.run_id), 0
             await MOMENTS.come("after_claim")
         return claimed
 
-    return claim
+    return claim_all
 
 
 def committing(step: Step) -> Step:
@@ -157,9 +157,9 @@ wrap(decisions, "record_punctual", recording_punctual)
 if DRILL.moment == IN_TRANSACTION:
     wrap(decide, "_decide_punctual", lambda _: needs_the_lock)
 wrap(enqueue, "enqueue_runs", telling)
-wrap(run_rows, "claim", claiming)
+wrap(attempt_rows, "claim_all", claiming)
 wrap(SourceWriter, "commit", committing)
-wrap(run_rows, "finish", lambda step: before("before_outcome", step))
+wrap(attempt_rows, "finish_all", lambda step: before("before_outcome", step))
 wrap(execute, "_publish", lambda step: before("after_outcome_before_health", step))
 wrap(lifecycle, "open_context", hurried)
 

@@ -18,8 +18,7 @@ from app.queue.cron import utc_now
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import TRANSIENT, Pool, open_pool
-from app.store.runs import attempt_rows
-from tests import worker_harness
+from tests import single_run, worker_harness
 from tests.dispatch import orgs
 from tests.store.plans import rows_scanned
 from tests.wait import until
@@ -77,7 +76,7 @@ async def test_runs_are_claimed_by_their_key_though_none_was_open_when_they_were
     now = context.clock()
     scanned = await rows_scanned(
         context.pool,
-        lambda c: attempt_rows.claim(cast("Any", c), run_id, "w", now, 15),
+        lambda c: single_run.claim(cast("Any", c), run_id, "w", now, 15),
         {"runs"},
     )
     assert 1 <= max(scanned) <= 2, scanned

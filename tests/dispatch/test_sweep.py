@@ -15,9 +15,9 @@ from app.ledger.edit import DeclaredSchedule
 from app.queue import org_queue
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store.runs import attempt_rows, run_rows
+from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
-from tests import worker_harness
+from tests import single_run, worker_harness
 from tests.dispatch import orgs
 from tests.wait import until
 from workers import sweep
@@ -59,7 +59,7 @@ async def test_it_queues_a_run_again_whose_lease_expired(
 ) -> None:
     before = context.clock() - MINUTE
     run_id = await request(context, before)
-    await attempt_rows.claim(context.pool, run_id, "dead", before, lease=15)
+    await single_run.claim(context.pool, run_id, "dead", before, lease=15)
 
     await sweep.sweep(ctx)
 
@@ -74,7 +74,7 @@ async def test_after_an_interruption_the_living_have_a_lease_to_renew_theirs(
     context.heartbeat = Heartbeat(context.control, context.clock, "w", lease)
     await context.heartbeat.beat()
     run_id = await request(context, context.clock() - MINUTE)
-    await attempt_rows.claim(context.pool, run_id, "w", context.clock(), lease.total_seconds())
+    await single_run.claim(context.pool, run_id, "w", context.clock(), lease.total_seconds())
 
     async def expired() -> bool:  # as after an outage of Postgres, or a jump of its clock
         row = await worker_harness.run_row(context.pool, run_id)

@@ -8,6 +8,7 @@ from app.store.db import Pool
 from app.store.runs import attempt_rows, baselines, progress
 from app.store.runs.attempt_rows import ClaimedRun, RunEnding
 from app.store.runs.progress import Counts, SourceProgress
+from tests import single_run
 from tests.clock import SettableClock
 from tests.runs.harness import Desk
 
@@ -24,7 +25,7 @@ async def finished(desk: Desk, row: SourceProgress) -> ClaimedRun:
     claimed = await desk.begin()
     await progress.begin(desk.pool, claimed, "toy")
     await keep(desk.pool, claimed, row)
-    await attempt_rows.finish(desk.pool, claimed, RunEnding(row.status, desk.clock()))
+    await single_run.finish(desk.pool, claimed, RunEnding(row.status, desk.clock()))
     return claimed
 
 

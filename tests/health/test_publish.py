@@ -20,10 +20,11 @@ from app.scheduling.schedule import Schedule
 from app.store import tenancy
 from app.store.db import Pool
 from app.store.reports.alerts import HealthFlip, record_flips
-from app.store.runs import attempt_rows, progress
+from app.store.runs import progress
 from app.store.runs.attempt_rows import RunEnding
 from app.store.runs.progress import Counts
 from app.store.schedules import zones
+from tests import single_run
 from tests.clock import SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
 
@@ -36,7 +37,7 @@ async def published(pool: Pool, redis: ArqRedis) -> JobFacts:
 async def finish(book: Book, status: RunStatus, error: str | None = None, **stats: str) -> None:
     (queued,) = await book.ring(after=MINUTE)
     ending = RunEnding(status, book.clock() + timedelta(seconds=2), stats, error, error)
-    assert await attempt_rows.finish(book.pool, await book.claim(queued), ending)
+    assert await single_run.finish(book.pool, await book.claim(queued), ending)
 
 
 async def test_runs_and_their_ends_are_told(
@@ -76,7 +77,7 @@ async def run_of_sources(
         async with tenancy.transaction(book.pool, claimed.org_id) as connection:
             await progress.write(connection, claimed, row, {})
     ending = RunEnding(run, book.clock() + timedelta(seconds=2), {}, None, None)
-    assert await attempt_rows.finish(book.pool, claimed, ending)
+    assert await single_run.finish(book.pool, claimed, ending)
 
 
 async def test_each_source_of_a_job_is_told_by_itself(

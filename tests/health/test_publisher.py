@@ -14,8 +14,8 @@ from app.health.publisher import HealthPublisher
 from app.ledger import edit
 from app.store.db import Pool
 from app.store.reports import health
-from app.store.runs import attempt_rows
 from app.store.runs.attempt_rows import RunEnding
+from tests import single_run
 from tests.clock import SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
 from tests.wait import until
@@ -90,7 +90,7 @@ async def test_a_run_of_another_worker_is_published_when_it_begins_and_when_it_e
     assert await desk.published() == [[KEY]]
     assert (await read_jobs(desk.redis))[KEY].running_since == book.clock()
 
-    assert await attempt_rows.finish(book.pool, claimed, RunEnding(RunStatus.SUCCESS, book.clock()))
+    assert await single_run.finish(book.pool, claimed, RunEnding(RunStatus.SUCCESS, book.clock()))
     assert await desk.published() == [[KEY]]
     assert (await read_jobs(desk.redis))[KEY].last_status is RunStatus.SUCCESS
 

@@ -17,8 +17,8 @@ from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store.reports import metrics
-from app.store.runs import attempt_rows
 from app.store.runs.attempt_rows import RunEnding
+from tests import single_run
 from tests.alerts.receiver import Receiver, receiving
 from tests.runs.harness import Desk
 from tests.worker_harness import ctx_of
@@ -36,7 +36,7 @@ async def test_a_watch_counts_adds_up_proves_and_forgets(
     context: WorkerContext, redis: ArqRedis
 ) -> None:
     desk = Desk(context.pool, context.clock)  # pyright: ignore[reportArgumentType] - any clock will do
-    await attempt_rows.finish(
+    await single_run.finish(
         context.pool, await desk.begin(), RunEnding(RunStatus.SUCCESS, context.clock())
     )
     await context.pool.execute(

@@ -13,10 +13,10 @@ from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
-from app.store.runs import attempt_rows
 from app.store.runs.attempt_rows import ClaimedRun, RunEnding
 from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
+from tests import single_run
 from tests.clock import NOON, SettableClock
 
 KEY = "scrape"
@@ -81,7 +81,7 @@ class Book:
         await heartbeats.extend_interval(self.pool, beat, until)
 
     async def claim(self, run: QueuedRun) -> ClaimedRun:
-        claimed = await attempt_rows.claim(self.pool, run.run_id, "worker", self.clock(), 15)
+        claimed = await single_run.claim(self.pool, run.run_id, "worker", self.clock(), 15)
         assert claimed is not None
         return claimed
 
@@ -89,7 +89,7 @@ class Book:
         """Do these runs, or all that were queued so far."""
         for run in queued or tuple(self.queued):
             claimed = await self.claim(run)
-            assert await attempt_rows.finish(
+            assert await single_run.finish(
                 self.pool, claimed, RunEnding(RunStatus.SUCCESS, self.clock(), {})
             )
         self.queued.clear()

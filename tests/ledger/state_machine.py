@@ -28,6 +28,7 @@ from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats, schedule_rows, zones
 from app.store.schedules.schedule_rows import DueQuery
 from scripts import recount
+from tests import single_run
 from tests.ledger.lossy_pool import attempted
 
 T = TypeVar("T")
@@ -303,7 +304,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         job = list(self.redis)[which % len(self.redis)]
         before = self._look(job[0])
-        claimed = self.run(attempt_rows.claim(self.pool, job[0], "worker", self.now, LEASE))
+        claimed = self.run(single_run.claim(self.pool, job[0], "worker", self.now, LEASE))
         if claimed is None and before["status"] == "queued":
             assert self._stands_in_line(job[0]), "a free run was refused"
         assert claimed is None or before["status"] == "queued"
@@ -320,8 +321,7 @@ class LedgerMachine(RuleBasedStateMachine):
         claimed = self.held.pop(which % len(self.held))
         ours = self._is_ours(claimed)
         assert (
-            self.run(attempt_rows.finish(self.pool, claimed, RunEnding(status, self.now, {})))
-            is ours
+            self.run(single_run.finish(self.pool, claimed, RunEnding(status, self.now, {}))) is ours
         )
 
     @rule(which=WHICH)
@@ -472,10 +472,10 @@ class LedgerMachine(RuleBasedStateMachine):
             self._to(self.now + SETTLED + timedelta(seconds=1))
             self.sweep()
             for run_id, _ in self.redis:
-                claimed = self.run(attempt_rows.claim(self.pool, run_id, "worker", self.now, LEASE))
+                claimed = self.run(single_run.claim(self.pool, run_id, "worker", self.now, LEASE))
                 if claimed is not None:
                     ending = RunEnding(RunStatus.SUCCESS, self.now, {})
-                    assert self.run(attempt_rows.finish(self.pool, claimed, ending))
+                    assert self.run(single_run.finish(self.pool, claimed, ending))
             self.redis.clear()
         assert self.run(self.pool.fetchval(open_runs)) == 0
         self.the_books_balance()

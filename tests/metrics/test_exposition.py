@@ -31,9 +31,10 @@ from app.health.keys import write_accounting, write_collections, write_jobs, wri
 from app.health.metrics.families import COUNTERS, HISTOGRAMS, ScrapeData, families
 from app.store.db import Pool
 from app.store.reports.metrics import MetricTotal, QueueBacklog
-from app.store.runs import attempt_rows, source_usage
+from app.store.runs import source_usage
 from app.store.runs.attempt_rows import RunEnding
 from app.web.application import create_app
+from tests import single_run
 from tests.clock import SettableClock
 from tests.configs import NO_POSTGRES
 from tests.ledger.harness import Book, every
@@ -69,7 +70,7 @@ async def test_what_happened_is_measured_and_still_told_when_postgres_is_down(
 ) -> None:
     clock = SettableClock(NOW)
     desk, book = Desk(pool, clock), Book(pool, clock)
-    await attempt_rows.finish(pool, await desk.begin(), RunEnding(RunStatus.SUCCESS, clock()))
+    await single_run.finish(pool, await desk.begin(), RunEnding(RunStatus.SUCCESS, clock()))
     await book.open(every(1))
     await book.pause()
     clock.pass_by(minutes=2)

@@ -15,6 +15,7 @@ from app.store.reports.metrics import MetricTotal
 from app.store.runs import attempt_rows, progress, run_rows
 from app.store.runs.attempt_rows import RunEnding
 from app.store.runs.progress import Counts, SourceProgress
+from tests import single_run
 from tests.clock import NOON, SettableClock
 from tests.dispatch import orgs
 from tests.ledger.harness import MINUTE, Book, every
@@ -35,7 +36,7 @@ async def counted(pool: Pool) -> list[MetricTotal]:
 async def ended(desk: Desk, status: RunStatus, seconds: float = 2.0) -> None:
     claimed = await desk.begin()
     desk.clock.now += timedelta(seconds=seconds)
-    await attempt_rows.finish(desk.pool, claimed, RunEnding(status, desk.clock()))
+    await single_run.finish(desk.pool, claimed, RunEnding(status, desk.clock()))
 
 
 async def test_a_run_that_ended_is_counted_once_however_often_it_is_looked_at(
@@ -113,7 +114,7 @@ async def test_a_source_is_counted_when_its_run_ends_with_its_requests_by_class(
         await progress.write(connection, claimed, row, {})
     assert not [t for t in await counted(pool) if t.name == "records"]
 
-    await attempt_rows.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
+    await single_run.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
     totals = await counted(pool)
 
     assert value(totals, "records", "betpawa", "inserted") == 5
@@ -131,7 +132,7 @@ async def test_what_organisations_call_their_own_sources_is_told_to_nobody(
         async with pool.acquire() as connection, connection.transaction():
             await progress.write(connection, claimed, row, {})
 
-    await attempt_rows.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
+    await single_run.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
     totals = await counted(pool)
 
     assert {t.first for t in totals if t.name == "throttled"} == {"recipe", "betpawa"}
@@ -146,11 +147,11 @@ async def test_more_sources_than_there_may_be_are_counted_together(
         claimed = await desk.begin()
         for number in range(80):
             await progress.begin(pool, claimed, f"source{batch}-{number}")
-        await attempt_rows.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
+        await single_run.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
         await metrics.fold(pool)
     claimed = await desk.begin()
     await progress.begin(pool, claimed, uuid4().hex)
-    await attempt_rows.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
+    await single_run.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
 
     sources = {t.first for t in await counted(pool) if t.name == "throttled"}
 

@@ -8,9 +8,10 @@ from app.core.enums import RunStatus
 from app.core.errors import UnknownJob, UnknownTick
 from app.ledger import edit, explain, proof
 from app.scheduling.exclusions import Exclusions
-from app.store.runs import attempt_rows, run_rows
+from app.store.runs import run_rows
 from app.store.runs.attempt_rows import RunEnding
 from app.store.schedules import heartbeats
+from tests import single_run
 from tests.clock import NOON
 from tests.ledger.harness import KEY, MINUTE, Book, every
 
@@ -27,7 +28,7 @@ async def test_of_a_tick_that_ran_it_tells_the_run_its_attempts_and_its_end(book
     ending = RunEnding(
         RunStatus.FAILURE, book.clock.pass_by(seconds=9), {}, "blocked", "turned away"
     )
-    await attempt_rows.finish(book.pool, claimed, ending)
+    await single_run.finish(book.pool, claimed, ending)
 
     said = await explained(book, 1)
 

@@ -10,10 +10,11 @@ import asyncpg
 from app.core.enums import RunStatus
 from app.runs.leases import Leases
 from app.store.db import Pool
-from app.store.runs import attempt_rows, progress, run_rows
+from app.store.runs import progress, run_rows
 from app.store.runs.attempt_rows import ClaimedRun, RunEnding
 from app.store.runs.progress import Counts, SourceProgress
 from app.store.runs.run_rows import RunRequest
+from tests import single_run
 from tests.clock import SettableClock
 from tests.worker_harness import run_row
 
@@ -55,7 +56,7 @@ class Desk:
         return run_id
 
     async def claim(self, run_id: UUID, worker: str = "w1") -> ClaimedRun | None:
-        return await attempt_rows.claim(self.pool, run_id, worker, self.clock(), LEASE)
+        return await single_run.claim(self.pool, run_id, worker, self.clock(), LEASE)
 
     async def begin(self, **wanted: Any) -> ClaimedRun:
         """Ask for a run and claim it."""
@@ -100,5 +101,5 @@ async def ended(
     async with desk.pool.acquire() as connection, connection.transaction():
         await progress.write(connection, claimed, row, {})
     desk.clock.now += timedelta(seconds=seconds)
-    await attempt_rows.finish(desk.pool, claimed, RunEnding(status, desk.clock()))
+    await single_run.finish(desk.pool, claimed, RunEnding(status, desk.clock()))
     return claimed.run_id

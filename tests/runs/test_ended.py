@@ -8,13 +8,14 @@ import pytest
 from app.core.enums import RunStatus
 from app.store.runs import attempt_rows, run_rows
 from app.store.runs.attempt_rows import ClaimedRun, Deferral, RunEnding
+from tests import single_run
 from tests.runs.harness import LEASE, Desk
 
 Act = Callable[[Desk, ClaimedRun], Awaitable[object]]
 
 
 async def finish(desk: Desk, claimed: ClaimedRun) -> bool:
-    return await attempt_rows.finish(
+    return await single_run.finish(
         desk.pool, claimed, RunEnding(RunStatus.SUCCESS, desk.clock(), {"pages": 1})
     )
 
@@ -54,7 +55,7 @@ async def test_a_run_that_no_attempt_holds_has_no_lease_and_is_changed_by_none(
     )
 
     assert held == set()
-    assert not await attempt_rows.finish(desk.pool, claimed, failure)
+    assert not await single_run.finish(desk.pool, claimed, failure)
     assert await hand_back(desk, claimed) is None
     assert await defer(desk, claimed) is None
     assert ended["lease_expires_at"] is None

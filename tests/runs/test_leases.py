@@ -15,6 +15,7 @@ from app.store.content import odds
 from app.store.runs import attempt_rows, progress, run_rows
 from app.store.runs.attempt_rows import ClaimedRun, Deferral, RunEnding
 from app.store.runs.progress import Counts, SourceProgress
+from tests import single_run
 from tests.clock import NOON
 from tests.ledger.harness import every
 from tests.runs.harness import LEASE, Desk
@@ -38,7 +39,7 @@ async def test_of_many_claimers_one_gets_the_run(desk: Desk) -> None:
 
 async def test_what_is_not_queued_cannot_be_claimed(desk: Desk) -> None:
     ended = await desk.begin()
-    await attempt_rows.finish(desk.pool, ended, success(desk))
+    await single_run.finish(desk.pool, ended, success(desk))
 
     assert await desk.claim(ended.run_id) is None
     assert await desk.claim(uuid4()) is None
@@ -59,7 +60,7 @@ async def test_a_run_that_is_started_at_once_is_as_one_that_was_asked_for_and_cl
     wanted = run_rows.RunRequest(uuid4(), "job", {"depth": 2}, "test", 3, 240)
     asked = await desk.again(await desk.ask())
 
-    begun = await attempt_rows.start(desk.pool, wanted, "w1", desk.clock(), LEASE, "other")
+    begun = await single_run.start(desk.pool, wanted, "w1", desk.clock(), LEASE, "other")
 
     assert begun == replace(asked, run_id=wanted.run_id, params={"depth": 2})
     assert await desk.events(wanted.run_id) == await desk.events(asked)
@@ -68,7 +69,7 @@ async def test_a_run_that_is_started_at_once_is_as_one_that_was_asked_for_and_cl
     assert {k: v for k, v in one.items() if k not in own} == {
         k: v for k, v in other.items() if k not in own
     }
-    assert await attempt_rows.start(desk.pool, wanted, "w2", desk.clock(), LEASE, "other") is None
+    assert await single_run.start(desk.pool, wanted, "w2", desk.clock(), LEASE, "other") is None
 
 
 @pytest.mark.parametrize(("attempts", "timeout"), [(1, 0.001), (100, 604_800)])
@@ -81,7 +82,7 @@ async def test_a_run_that_is_started_at_once_takes_limits_of_its_schedule_at_the
     await edit.register(desk.pool, [declared], desk.clock())
     wanted = run_rows.RunRequest(uuid4(), "job", {}, "test", 3, 240)
 
-    begun = await attempt_rows.start(desk.pool, wanted, "w1", desk.clock(), LEASE, declared.key)
+    begun = await single_run.start(desk.pool, wanted, "w1", desk.clock(), LEASE, declared.key)
 
     assert begun is not None
     assert begun.timeout == timeout
@@ -111,11 +112,11 @@ async def test_an_expired_lease_is_taken_up_and_the_old_attempt_is_fenced_off(de
     assert living.epoch > dead.epoch
     held = await attempt_rows.renew(desk.pool, [(dead.run_id, dead.epoch)], desk.clock(), LEASE)
     assert held == set()
-    assert not await attempt_rows.finish(desk.pool, dead, success(desk))
+    assert not await single_run.finish(desk.pool, dead, success(desk))
     assert await attempt_rows.release(desk.pool, dead, desk.clock(), "stops") is None
     assert (await desk.row(dead))["status"] == "running"
-    assert await attempt_rows.finish(desk.pool, living, success(desk))
-    assert not await attempt_rows.finish(desk.pool, dead, success(desk))
+    assert await single_run.finish(desk.pool, living, success(desk))
+    assert not await single_run.finish(desk.pool, dead, success(desk))
     assert await desk.events(dead) == [
         ("started", 1),
         ("lost", 1),
@@ -258,7 +259,7 @@ async def test_a_suspect_is_only_claimed_by_who_asks_for_suspects(desk: Desk) ->
     await run_rows.requeue_expired(desk.pool, desk.clock())
     run_id = claimed.run_id
 
-    shared = await attempt_rows.claim(desk.pool, run_id, "w2", desk.clock(), LEASE, suspects=False)
+    shared = await single_run.claim(desk.pool, run_id, "w2", desk.clock(), LEASE, suspects=False)
 
     assert shared is None
     assert await run_rows.is_suspect(desk.pool, run_id)
@@ -307,7 +308,7 @@ async def test_a_queued_run_that_redis_lost_is_queued_once_more_under_a_new_atte
 
 async def test_cancelling_ends_what_is_open_and_leaves_what_has_ended(desk: Desk) -> None:
     queued, running, ended = await desk.ask(), await desk.begin(), await desk.begin()
-    await attempt_rows.finish(desk.pool, ended, success(desk))
+    await single_run.finish(desk.pool, ended, success(desk))
 
     cancelled = await run_rows.cancel_open(
         desk.pool, [queued, running.run_id, ended.run_id], desk.clock(), by="ada"
@@ -317,7 +318,7 @@ async def test_cancelling_ends_what_is_open_and_leaves_what_has_ended(desk: Desk
     row = await desk.row(queued)
     assert (row["status"], row["error_message"]) == ("cancelled", "ada")
     assert (await desk.row(ended))["status"] == "success"
-    assert not await attempt_rows.finish(desk.pool, running, success(desk))
+    assert not await single_run.finish(desk.pool, running, success(desk))
     assert await desk.claim(queued) is None
 
 
@@ -396,7 +397,7 @@ async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(
     claimed = await desk.claim(first)
     beside = await desk.claim(second)
     assert claimed is not None
-    await attempt_rows.finish(desk.pool, claimed, success(desk))
+    await single_run.finish(desk.pool, claimed, success(desk))
     after = await desk.claim(second)
 
     assert [run.run_id for run in waiting] == [first]
@@ -471,7 +472,7 @@ async def test_the_end_of_a_run_ends_its_open_sources_and_leaves_the_others(
         await run_rows.cancel_open(desk.pool, [claimed.run_id], desk.clock(), by="ada")
     else:
         ending = RunEnding(RunStatus.FAILURE, desk.clock())
-        assert await attempt_rows.finish(desk.pool, claimed, ending)
+        assert await single_run.finish(desk.pool, claimed, ending)
 
     rows = await desk.pool.fetch("SELECT source, status FROM run_sources ORDER BY source")
     assert [tuple(row) for row in rows] == [

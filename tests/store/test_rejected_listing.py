@@ -8,10 +8,11 @@ from app.core.enums import RunStatus
 from app.core.records import Rejected
 from app.store import tenancy
 from app.store.db import Pool
-from app.store.runs import attempt_rows, listing, progress
+from app.store.runs import listing, progress
 from app.store.runs.attempt_rows import RunEnding
 from app.store.runs.listing import RejectedFilter
 from app.store.runs.progress import Counts
+from tests import single_run
 from tests.clock import SettableClock
 from tests.ledger.harness import MINUTE, Book, every
 
@@ -34,7 +35,7 @@ async def run_with(book: Book, counted: int, *reasons: str) -> UUID:
         "UPDATE runs SET created_at = $2 WHERE execution_id = $1", claimed.run_id, book.clock()
     )
     ending = RunEnding(RunStatus.SUCCESS, book.clock() + timedelta(seconds=2), {}, None, None)
-    assert await attempt_rows.finish(book.pool, claimed, ending)
+    assert await single_run.finish(book.pool, claimed, ending)
     return claimed.run_id
 
 

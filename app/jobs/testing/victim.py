@@ -20,7 +20,7 @@ from app.ledger import edit
 from app.ledger.decide import decide_schedule
 from app.queue import enqueue
 from app.store import sessions
-from app.store.runs import run_rows
+from app.store.runs import attempt_rows
 from app.store.schedules import decisions
 from app.store.servers import ServerUrls
 from workers import discovery
@@ -67,14 +67,14 @@ class Moments:
             before=lambda: self.come("after_commit_before_enqueue"),
             after=lambda: self.come("after_enqueue"),
         )
-        _wrap(run_rows, "claim", after=lambda: self.come("after_claim"))
+        _wrap(attempt_rows, "claim_all", after=lambda: self.come("after_claim"))
         _wrap(Job, "execute", before=self.started)
         _wrap(Run, "store", after=self.written)
         _wrap(SourceWriter, "commit", after=self.written)
         _wrap(sessions.FencedSession, "commit", after=self.written)
         _wrap(
-            run_rows,
-            "finish",
+            attempt_rows,
+            "finish_all",
             before=lambda: self.come("before_outcome"),
             after=lambda: self.come("after_outcome"),
         )
