@@ -51,11 +51,6 @@ class Slots:
         slots.used -= 1
         self._grant_next(host, slots)
 
-    def in_flight(self, host: str) -> int:
-        """How many slots of `host` are taken."""
-        slots = self._hosts.get(host)
-        return slots.used if slots else 0
-
     def _grant_next(self, host: str, slots: _HostSlots) -> None:
         while slots.waiting and slots.used < slots.waiting[0][1]:
             granted, _ = slots.waiting.popleft()
