@@ -221,4 +221,4 @@ class Collector:
             await self._writer.commit(part, result, result.end)
         except INVALID_VALUES as error:
             message, raw = f"Postgres rejected the content of the page: {error}", result.page.raw
-            raise Schema(message, status=raw.status, url=raw.url) from error
+            raise Schema.of(raw, message) from error

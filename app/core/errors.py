@@ -1,12 +1,15 @@
 """The exceptions of the application. Every kind of `Failure` is one way in which a page is lost."""
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 from uuid import UUID
 
 from app.core.enums import FailureKind
+from app.core.messages import RawPage
+
+Kind = TypeVar("Kind", bound="Failure")
 
 
 class RollcallError(Exception):
@@ -188,6 +191,24 @@ class Failure(RollcallError):
         if retry is not None:
             self.retry = retry
 
+    @classmethod
+    def of(cls, page: "RawPage | Failure", message: str, *, retry: bool | None = None) -> Self:
+        """A failure with the status and URL of a page, or of another failure."""
+        return cls(message, status=page.status, url=page.url, retry=retry)
+
+    def restated(
+        self,
+        kind: type[Kind],
+        message: str,
+        *,
+        retry: bool | None = None,
+        retry_in: float | None = None,
+    ) -> Kind:
+        """This failure as one of that kind and with that message, after as many attempts."""
+        other = kind(message, status=self.status, url=self.url, retry=retry, retry_in=retry_in)
+        other.attempts = self.attempts
+        return other
+
 
 class Network(Failure):
     """The connection failed or broke."""
@@ -280,3 +301,6 @@ class BudgetExceeded(Failure):
     """The run has used up a budget of its organisation. The message names the limit and value."""
 
     kind = FailureKind.OVER_LIMIT
+
+
+FAILURES: Mapping[str, type[Failure]] = {one.kind.value: one for one in Failure.__subclasses__()}

@@ -15,13 +15,13 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from app.core.errors import (
+    FAILURES,
     Blocked,
     Failure,
     HttpStatus,
     LocalNetwork,
     Network,
     RateLimited,
-    Timeout,
     UnsafeAddress,
 )
 from app.core.log import logger
@@ -50,9 +50,6 @@ READ_TIMEOUT = 20.0
 MAX_REDIRECTS = 5
 MAX_HEADER_BYTES = 16_384
 MAX_HEADER_LINES = 1_000
-_BREAKER_KINDS: dict[str, type[Failure]] = {
-    kind.kind.value: kind for kind in (Network, Timeout, Blocked, HttpStatus)
-}
 
 _log = logger("fetch")
 
@@ -412,7 +409,7 @@ def refusal(permit: Permit, url: httpx.URL, now: datetime) -> Failure:
     """The failure of a request that the limiter refused, with `retry_in`. `now`: aware."""
     if permit.admission is Admission.RESTING:
         until = now + timedelta(seconds=permit.wait)
-        kind = _BREAKER_KINDS.get(permit.kind, Network)
+        kind = FAILURES.get(permit.kind, Network)
         message = (
             f"{urls.host_of(url)} failed too often ({kind.kind}): "
             f"its breaker is open until {until:%H:%M:%S} UTC"
@@ -445,15 +442,9 @@ async def _error_page(response: httpx.Response) -> bytes:
 def _postponed(failure: Failure) -> Failure:
     if isinstance(failure, RateLimited) or not failure.retry:
         return failure
-    late = RateLimited(
-        str(failure), status=failure.status, url=failure.url, retry_in=failure.retry_in
-    )
-    late.attempts = failure.attempts
-    return late
+    return failure.restated(RateLimited, str(failure), retry_in=failure.retry_in)
 
 
 def _not_retried(failure: Failure) -> Failure:
     message = f"{failure}; not retried: the host's retry budget for this hour is exhausted"
-    final = type(failure)(message, status=failure.status, url=failure.url, retry=False)
-    final.attempts = failure.attempts
-    return final
+    return failure.restated(type(failure), message, retry=False)

@@ -18,14 +18,12 @@ from redis.exceptions import RedisError
 
 from app.core.cache_bounds import CacheBounds
 from app.core.errors import (
+    FAILURES,
     Blocked,
     Failure,
-    HttpStatus,
     LocalNetwork,
     Network,
     RateLimited,
-    Schema,
-    Timeout,
     TooLarge,
     UnsafeAddress,
 )
@@ -50,11 +48,6 @@ BOUNDS = CacheBounds(
 
 ALLOW_ALL = ""
 _UNREACHABLE = "\0"  # begins a cached failure; NUL is removed from rules
-
-_KINDS: dict[str, type[Failure]] = {
-    kind.kind.value: kind
-    for kind in (Network, Timeout, RateLimited, Blocked, HttpStatus, Schema, TooLarge)
-}
 
 _RULE = re.compile(r"\s*(user-agent|allow|disallow)\s*:(.*)", re.IGNORECASE)
 _PRODUCT = re.compile(r"\*|[a-z_-]*", re.IGNORECASE)
@@ -200,7 +193,7 @@ def _rules_after(failure: Failure) -> tuple[str, int]:
 
 def _unreachable(text: str) -> Failure:
     kept = msgspec.json.decode(text.removeprefix(_UNREACHABLE), type=_CachedFailure)
-    kind = _KINDS.get(kept.kind, Network)
+    kind = FAILURES.get(kept.kind, Network)
     message = f"robots.txt could not be fetched: {kept.message}"
     return kind(message, status=kept.status, url=kept.url, retry=False)
 

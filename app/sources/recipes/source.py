@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from app.core.errors import BadRecipe, Expression, Failure, Incomplete, Schema, TooLarge
+from app.core.errors import FAILURES, BadRecipe, Failure, Incomplete, Schema
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Item, Record, Rejected
 from app.sources.base import ListingEnd
@@ -208,8 +208,7 @@ class RecipeSource:
         result = _answer_decoder.decode(answer)
         if result.reading is None:
             kind, message = result.failure or ("", "the page could not be read")
-            failure = _FAILURES.get(kind, Schema)
-            raise failure(message, status=raw.status, url=raw.url)
+            raise FAILURES.get(kind, Schema).of(raw, message)
         return replace(raw, parsed=result.reading)
 
     def _has_end_status(self, raw: RawPage) -> bool:
@@ -254,9 +253,6 @@ class RecipeSource:
 
 
 READING_HEADERS = ("content-type", "cache-control", "age", "expires", "date", "retry-after")
-_FAILURES: Mapping[str, type[Failure]] = {
-    kind.kind.value: kind for kind in (Schema, Expression, TooLarge)
-}
 _answer_decoder = msgspec.msgpack.Decoder(SandboxResult)
 
 

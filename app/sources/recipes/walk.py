@@ -85,9 +85,9 @@ class RecipePagination:
         if reading.ended:
             return self._ended("end_when")
         if unrecognised and self.page_number == 1:
-            raise Incomplete(unrecognised, status=raw.status, url=raw.url)
+            raise Incomplete.of(raw, unrecognised)
         if fault:
-            return Incomplete(fault, status=raw.status, url=raw.url)
+            return Incomplete.of(raw, fault)
         following = self._following(raw, reading)
         return self._checked(following) if isinstance(following, SourceRequest) else following
 
@@ -124,11 +124,10 @@ class RecipePagination:
         if not isinstance(failure, HttpStatus) or (failure.status or 500) >= 500:  # noqa: PLR2004 - 5xx
             return None
         number = self._followed.number if self._followed else self.page_number
-        return Incomplete(
+        return Incomplete.of(
+            failure,
             f"page {number} could not be compared with what it was: {failure}; if the rows of this"
             " list never move, set paginate.stable = true",
-            status=failure.status,
-            url=failure.url,
         )
 
     def _count(self, reading: PageReading) -> None:

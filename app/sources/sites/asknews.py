@@ -303,15 +303,7 @@ def translate_failure(failure: Failure) -> Failure:
 
 
 def _translated(kind: type[Failure], failure: Failure, message: str) -> Failure:
-    translated = kind(
-        message,
-        status=failure.status,
-        url=failure.url,
-        retry=failure.retry,
-        retry_in=failure.retry_in,
-    )
-    translated.attempts = failure.attempts
-    return translated
+    return failure.restated(kind, message, retry=failure.retry, retry_in=failure.retry_in)
 
 
 def _entity(raw: RawPage) -> str:

@@ -145,8 +145,7 @@ class Bet9ja:
 def _envelope_data(raw: RawPage) -> msgspec.Raw:
     envelope = odds.decode(raw, _envelope)
     if envelope.r not in _OK:
-        message = f"R is {envelope.r!r}: not found, or rate limited"
-        raise ApiError(message, status=raw.status, url=raw.url, retry=True)
+        raise ApiError.of(raw, f"R is {envelope.r!r}: not found, or rate limited", retry=True)
     return envelope.d
 
 
@@ -160,7 +159,7 @@ def _groups(raw: RawPage) -> dict[str, _Group | None]:
         if country is not None and isinstance(country.g, dict):
             groups |= country.g
     if not groups:
-        raise Schema("no football in the catalogue", status=raw.status, url=raw.url)
+        raise Schema.of(raw, "no football in the catalogue")
     return groups
 
 
@@ -178,9 +177,7 @@ def _events(raw: RawPage) -> list[msgspec.Raw]:
         return [body]
     if data == []:  # the site serializes an empty object as a list
         return []
-    raise Schema(
-        "the response contains neither events nor an event", status=raw.status, url=raw.url
-    )
+    raise Schema.of(raw, "the response contains neither events nor an event")
 
 
 def _as_list(slots: list[msgspec.Raw] | dict[str, msgspec.Raw] | None) -> list[msgspec.Raw]:

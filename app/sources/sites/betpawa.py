@@ -207,9 +207,7 @@ def _events(raw: RawPage) -> list[msgspec.Raw]:
             _check_no_error(raw)
         return events
     if page.id is None:
-        raise Schema(
-            "the response contains neither a page nor an event", status=raw.status, url=raw.url
-        )
+        raise Schema.of(raw, "the response contains neither a page nor an event")
     return [msgspec.Raw(raw.body)]
 
 
@@ -219,7 +217,7 @@ def _check_no_error(raw: RawPage) -> None:
     answers = cast("Sequence[object]", page["responses"])
     for stated in (stated_error(part, None) for part in (page, *answers)):
         if stated is not None:
-            raise Schema(stated, status=raw.status, url=raw.url)
+            raise Schema.of(raw, stated)
 
 
 def _is_list(answer: msgspec.Raw) -> bool:

@@ -94,9 +94,7 @@ def decode(raw: RawPage, shape: msgspec.json.Decoder[T]) -> T:
     if not body:
         raise _empty_body(raw)
     if body.startswith(b"<"):
-        raise Blocked(
-            "the response is an HTML page instead of JSON", status=raw.status, url=raw.url
-        )
+        raise Blocked.of(raw, "the response is an HTML page instead of JSON")
     return decode_part(raw, body, shape)
 
 
@@ -105,14 +103,13 @@ def decode_part(raw: RawPage, part: bytes | msgspec.Raw, shape: msgspec.json.Dec
     try:
         return shape.decode(part)
     except DECODE_ERRORS as error:
-        message = f"unexpected response format: {error}"
-        raise Schema(message, status=raw.status, url=raw.url) from error
+        raise Schema.of(raw, f"unexpected response format: {error}") from error
 
 
 def _empty_body(raw: RawPage) -> Failure:
     if raw.status == 202:  # noqa: PLR2004 - how a bot firewall stalls clients
-        return Blocked("202 with an empty body", status=raw.status, url=raw.url)
-    return ApiError("an empty body", status=raw.status, url=raw.url, retry=True)
+        return Blocked.of(raw, "202 with an empty body")
+    return ApiError.of(raw, "an empty body", retry=True)
 
 
 def records(

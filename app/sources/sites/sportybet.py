@@ -200,7 +200,7 @@ def _page(raw: RawPage) -> _Page:
     envelope = odds.decode(raw, _envelope)
     if envelope.biz_code != _OK:
         message = envelope.inner_msg or envelope.message or "no message"
-        raise ApiError(f"bizCode {envelope.biz_code}: {message}", status=raw.status, url=raw.url)
+        raise ApiError.of(raw, f"bizCode {envelope.biz_code}: {message}")
     data = odds.decode_part(raw, envelope.data, _data)
     if isinstance(data, _Data) and data.event_id is not None:
         return _Page([_Tournament(events=[envelope.data])])
@@ -210,9 +210,7 @@ def _page(raw: RawPage) -> _Page:
         return _Page(data)
     if raw.page > 1:  # past the end there may be no data; the first page must have some
         return _Page([])
-    raise Schema(
-        "the response contains neither events nor their number", status=raw.status, url=raw.url
-    )
+    raise Schema.of(raw, "the response contains neither events nor their number")
 
 
 def _key(event: msgspec.Raw) -> str | bytes:
