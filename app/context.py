@@ -18,19 +18,14 @@ from app.core.config import Config
 from app.core.job_scope import keep_from_jobs
 from app.core.messages import HostLimits
 from app.core.version import user_agent
-from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers
+from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers, Login, with_login
 from app.fetch.client import Fetcher, open_client, open_job_transport
 from app.fetch.exchange_thread import ExchangeThread
 from app.fetch.large_pages import LargePages
 from app.fetch.limiter import RedisLimiter
 from app.fetch.permits import Limiter
 from app.fetch.ssrf_guard import Guard
-from app.fetch.tokens import (
-    AuthenticatedFetcher,
-    AuthorizationProvider,
-    Login,
-    authorization_provider,
-)
+from app.fetch.tokens import ClientCredentials, TokenProvider
 from app.sources.recipes.sandbox import Sandbox
 from app.store import db, schema
 from app.store.db import Pool
@@ -240,12 +235,11 @@ class ClientFactory:
 
 
 def _add_logins(fetchers: dict[str, AnyFetcher], logins: Mapping[str, Login]) -> None:
-    providers: dict[Login, AuthorizationProvider] = {}
+    providers: dict[ClientCredentials, TokenProvider] = {}
     for name, login in logins.items():
         fetcher = fetchers[name]
         if isinstance(fetcher, Fetcher):
-            provider = providers.setdefault(login, authorization_provider(login, fetcher))
-            fetchers[name] = AuthenticatedFetcher(fetcher, provider, login.setting)
+            fetchers[name] = with_login(fetcher, login, providers)
 
 
 def worker_context(ctx: dict[str, Any]) -> WorkerContext:

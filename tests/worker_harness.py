@@ -12,7 +12,6 @@ from pydantic import ConfigDict
 from app.context import WorkerContext, open_context
 from app.core.config import Config
 from app.fetch.client import Fetcher
-from app.fetch.tokens import AuthenticatedFetcher
 from app.runs.leases import Leases
 from app.sources.base import Source
 from app.store.db import Pool
@@ -46,10 +45,10 @@ async def opened(config: Config, redis: ArqRedis) -> AsyncGenerator[WorkerContex
                 context.clients[name], context.limiter, source=name, limits=limits, rng=lambda: 0.0
             )
             signed = context.fetchers[name]
-            if isinstance(signed, AuthenticatedFetcher):
-                signed.fetcher = fast
-            else:
+            if isinstance(signed, Fetcher):
                 context.fetchers[name] = fast
+            else:
+                signed.fetcher = fast
         yield context
 
 

@@ -11,7 +11,8 @@ from app.context import WorkerContext
 from app.core.config import MAX_ENTITY_LENGTH, Config
 from app.core.errors import Auth
 from app.core.records import Article, Record, Story
-from app.fetch.tokens import ApiKey, ClientCredentials, Login
+from app.fetch.authenticated import BearerCredential, Login
+from app.fetch.tokens import ClientCredentials
 from app.sources.sites.asknews import AskNewsNews, AskNewsStories
 from app.store.content import news
 from app.store.db import Connection
@@ -52,7 +53,7 @@ def login(config: Config) -> Login | None:
         config.asknews_client_secret,
     )
     if key is not None:
-        return ApiKey(key, "ASKNEWS_API_KEY")
+        return BearerCredential(key, "ASKNEWS_API_KEY")
     if client_id is None or secret is None:
         return None
     setting = "ASKNEWS_CLIENT_ID with ASKNEWS_CLIENT_SECRET"

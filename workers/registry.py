@@ -12,7 +12,7 @@ from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadConfig, BadJob, BadSchedule, UnknownJob
 from app.core.messages import HostLimits
-from app.fetch.tokens import Login
+from app.fetch.authenticated import Login
 from app.ledger.edit import DeclaredSchedule
 from app.store.db import Connection, Pool
 from app.store.runs.run_rows import is_enqueued_run

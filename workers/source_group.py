@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.core.config import Config
 from app.core.records import Record
-from app.fetch.tokens import Login
+from app.fetch.authenticated import Login
 from app.sources.base import Source
 from app.sources.expectations import Expectations
 from app.store.content.listings import Listing

@@ -1,4 +1,4 @@
-"""Fetchers for sources that users write: guarded, and with the credentials of each source."""
+"""Fetchers with the credentials of each source, and those for sources that users write."""
 
 import asyncio
 import base64
@@ -17,18 +17,23 @@ from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts
 from app.fetch.permits import Limiter
 from app.fetch.tokens import (
-    ApiKey,
     AuthenticatedFetcher,
-    AuthorizationProvider,
     ClientCredentials,
-    Login,
-    authorization_provider,
-    header_value,
+    TokenProvider,
+    token_provider,
 )
 
 MAX_FETCHERS = 4_096
 MAX_PROVIDERS = 1_024
 OWNER_CONNECTIONS = 16  # pages that one organisation requests at once in one process
+
+
+@dataclass(frozen=True, slots=True)
+class BearerCredential:
+    """A key sent as `Authorization: Bearer …`. `setting` is its name in messages."""
+
+    key: SecretStr
+    setting: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ class BasicCredential:
     setting: str
 
 
-KeyCredential = HeaderCredential | QueryCredential | BasicCredential
+KeyCredential = BearerCredential | HeaderCredential | QueryCredential | BasicCredential
+Login = KeyCredential | ClientCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class FetcherOptions:
     """
 
     limits: HostLimits
-    login: Login | KeyCredential | None = None
+    login: Login | None = None
     attempts: int = 3
     owner: str = ""
 
@@ -98,7 +104,8 @@ class KeyedFetcher:
         tally: RequestCounts,
     ) -> RawPage:
         """See Fetcher.fetch. Raises Auth, naming the key's setting, if the key is refused."""
-        request = replace(_with_key(request, self.key), secrets=tuple(_secrets(self.key)))
+        secrets = (*request.secrets, *_secrets(self.key))
+        request = replace(_with_key(request, self.key), secrets=secrets)
         try:
             return await self.fetcher.fetch(request, partition=partition, page=page, tally=tally)
         except Auth as failure:
@@ -132,8 +139,8 @@ class Fetchers:
     limiter: Limiter
     clock: Callable[[], datetime]
     _names: dict[str, None] = field(default_factory=dict[str, None], init=False)
-    _providers: dict[Login, AuthorizationProvider] = field(
-        default_factory=dict[Login, AuthorizationProvider], init=False
+    _providers: dict[ClientCredentials, TokenProvider] = field(
+        default_factory=dict[ClientCredentials, TokenProvider], init=False
     )
     _shares: WeakValueDictionary[str, asyncio.Semaphore] = field(
         default_factory=WeakValueDictionary[str, asyncio.Semaphore], init=False
@@ -159,12 +166,10 @@ class Fetchers:
             tenant=options.tenant,
             share=self._share(options.owner),
         )
-        login = options.login
-        if login is None:
-            return fetcher
-        if isinstance(login, KeyCredential):
-            return KeyedFetcher(fetcher, login)
-        return AuthenticatedFetcher(fetcher, self._provider(login, fetcher), login.setting)
+        # Shared between fetchers, because a token outlives the run it was fetched for.
+        if len(self._providers) >= MAX_PROVIDERS:
+            self._providers.clear()
+        return with_login(fetcher, options.login, self._providers)
 
     def _share(self, owner: str) -> asyncio.Semaphore | None:
         """The pages that an organisation may request at once, over all its sources."""
@@ -175,11 +180,19 @@ class Fetchers:
             share = self._shares[owner] = asyncio.Semaphore(OWNER_CONNECTIONS)
         return share
 
-    def _provider(self, login: Login, fetcher: Fetcher) -> AuthorizationProvider:
-        # Shared between fetchers, because a token outlives the run it was fetched for.
-        if len(self._providers) >= MAX_PROVIDERS:
-            self._providers.clear()
-        return self._providers.setdefault(login, authorization_provider(login, fetcher))
+
+def with_login(
+    fetcher: Fetcher, login: Login | None, providers: dict[ClientCredentials, TokenProvider]
+) -> AnyFetcher:
+    """A fetcher that sends these credentials. `providers`: those of equal ones share a token."""
+    match login:
+        case None:
+            return fetcher
+        case ClientCredentials():
+            provider = providers.setdefault(login, token_provider(login, fetcher))
+            return AuthenticatedFetcher(fetcher, provider)
+        case key:
+            return KeyedFetcher(fetcher, key)
 
 
 def secrets_of(options: FetcherOptions) -> list[str]:
@@ -187,8 +200,6 @@ def secrets_of(options: FetcherOptions) -> list[str]:
     match options.login:
         case None:
             return []
-        case ApiKey() as login:
-            return [login.key.get_secret_value()]
         case ClientCredentials() as login:
             return [login.secret.get_secret_value()]
         case key:
@@ -200,12 +211,25 @@ def _with_key(request: SourceRequest, key: KeyCredential) -> SourceRequest:
     match key:
         case QueryCredential():
             return replace(request, url=_with_query_key(request.url, key.name, secret))
+        case BearerCredential():
+            header = {"authorization": f"Bearer {_header_value(key)}"}
         case HeaderCredential():
-            sent = header_value(key.key, key.setting)
-            return replace(request, headers={**request.headers, key.name.lower(): sent})
+            header = {key.name.lower(): _header_value(key)}
         case BasicCredential():
-            headers = {"authorization": f"Basic {_basic_token(key)}"}
-            return replace(request, headers={**request.headers, **headers})
+            header = {"authorization": f"Basic {_basic_token(key)}"}
+    return replace(request, headers={**request.headers, **header})
+
+
+def _header_value(key: BearerCredential | HeaderCredential) -> str:
+    """The key, which is sent in a header. Raises Auth, naming its setting, if none can be."""
+    value = key.key.get_secret_value()
+    if not (value.isascii() and value.isprintable()):
+        raise Auth(
+            f"{key.setting} cannot be sent in a header: it has characters other than printable"
+            " ASCII; correct it",
+            retry=False,
+        )
+    return value
 
 
 def _with_query_key(url: str, name: str, secret: str) -> str:

@@ -6,12 +6,13 @@ from pydantic import SecretStr
 
 from app.fetch.authenticated import (
     BasicCredential,
+    BearerCredential,
     FetcherOptions,
     HeaderCredential,
-    KeyCredential,
+    Login,
     QueryCredential,
 )
-from app.fetch.tokens import ApiKey, ClientCredentials, Login
+from app.fetch.tokens import ClientCredentials
 from app.sources.recipes.auth_blocks import Auth, Basic, Bearer
 from app.sources.recipes.auth_blocks import RecipeHeaderKey as HeaderBlock
 from app.sources.recipes.auth_blocks import RecipeQueryKey as QueryBlock
@@ -28,11 +29,11 @@ def fetcher_options(source: RecipeSource, resolve: SecretResolver) -> FetcherOpt
     return FetcherOptions(source.limits, login, source.recipe.retry.attempts, source.owner)
 
 
-def credentials_of(auth: Auth, resolve: SecretResolver) -> Login | KeyCredential:
+def credentials_of(auth: Auth, resolve: SecretResolver) -> Login:
     """The credentials for an `[auth]` block, with secrets resolved."""
     match auth:
         case Bearer():
-            return ApiKey(resolve(auth.token), auth.token)
+            return BearerCredential(resolve(auth.token), auth.token)
         case HeaderBlock():
             return HeaderCredential(auth.name, resolve(auth.value), auth.value)
         case QueryBlock():

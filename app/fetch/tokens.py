@@ -1,4 +1,4 @@
-"""Authentication of requests with an API key or OAuth2 client credentials.
+"""Authentication of requests with OAuth2 client credentials.
 
 Secrets are sent only in the requests they are for, and appear in no failure and no log line.
 """
@@ -8,7 +8,6 @@ import base64
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -28,14 +27,6 @@ _REFUSALS = frozenset({400, 401, 403})
 
 
 @dataclass(frozen=True, slots=True)
-class ApiKey:
-    """An API key sent with every request. `setting` is its name in messages."""
-
-    key: SecretStr
-    setting: str
-
-
-@dataclass(frozen=True, slots=True)
 class ClientCredentials:
     """OAuth2 client credentials (RFC 6749 4.4). `setting` is their name in messages."""
 
@@ -44,29 +35,6 @@ class ClientCredentials:
     secret: SecretStr
     scope: str
     setting: str
-
-
-Login = ApiKey | ClientCredentials
-
-
-class AuthorizationProvider(Protocol):
-    """Provides the `Authorization` header."""
-
-    async def header(self, tally: RequestCounts, refused: str | None = None) -> str:
-        """The header's value; a new one if it would equal `refused` and can be renewed."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKeyProvider:
-    """Provides a header with a fixed API key."""
-
-    login: ApiKey
-
-    async def header(self, tally: RequestCounts, refused: str | None = None) -> str:
-        """See AuthorizationProvider.header."""
-        del tally, refused
-        return f"Bearer {header_value(self.login.key, self.login.setting)}"
 
 
 class _Token(msgspec.Struct):
@@ -93,7 +61,7 @@ class TokenProvider:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def header(self, tally: RequestCounts, refused: str | None = None) -> str:
-        """See AuthorizationProvider.header.
+        """The value of the `Authorization` header; a new one if it would equal `refused`.
 
         Raises Auth if the credentials are refused, or what `Fetcher.fetch` raises.
         """
@@ -105,7 +73,7 @@ class TokenProvider:
 
     async def _renew(self, tally: RequestCounts) -> str:
         if self._refusal is not None and self.clock() < self._refusal[0]:
-            raise _copy_of(self._refusal[1])
+            raise Auth.of(self._refusal[1], str(self._refusal[1]), retry=False)
         self._header, asked_at = None, self.clock()
         try:
             raw = await self.fetcher.fetch(self._request(), partition=None, page=1, tally=tally)
@@ -140,11 +108,10 @@ class TokenProvider:
 
 @dataclass(slots=True)
 class AuthenticatedFetcher:
-    """A fetcher that authenticates its requests. After a 401 it retries once with a new token."""
+    """A fetcher that sends a token with requests. After a 401 it retries once with a new one."""
 
     fetcher: Fetcher
-    provider: AuthorizationProvider
-    setting: str
+    provider: TokenProvider
 
     async def fetch(
         self,
@@ -163,35 +130,24 @@ class AuthenticatedFetcher:
         except Auth as refused:
             other = await self.provider.header(tally, header)
             if other == header:
-                raise _naming_setting(refused, self.setting) from refused
+                raise self._refusal(refused) from refused
         tally.retries += 1
         try:
             return await self.fetcher.fetch(
                 _with_authorization(request, other), partition=partition, page=page, tally=tally
             )
         except Auth as refused:
-            raise _naming_setting(refused, self.setting) from refused
+            raise self._refusal(refused) from refused
+
+    def _refusal(self, refused: Auth) -> Auth:
+        return _naming_setting(refused, self.provider.login.setting)
 
     def set_limits(self, limits: HostLimits) -> None:
         self.fetcher.set_limits(limits)
 
 
-def header_value(secret: SecretStr, setting: str) -> str:
-    """The secret, which is sent in a header. Raises Auth, naming the setting, if none can be."""
-    value = secret.get_secret_value()
-    if not (value.isascii() and value.isprintable()):
-        raise Auth(
-            f"{setting} cannot be sent in a header: it has characters other than printable ASCII;"
-            " correct it",
-            retry=False,
-        )
-    return value
-
-
-def authorization_provider(login: Login, fetcher: Fetcher) -> AuthorizationProvider:
-    """The header provider for `login`; tokens are fetched through `fetcher` with TOKEN_LIMITS."""
-    if isinstance(login, ApiKey):
-        return ApiKeyProvider(login)
+def token_provider(login: ClientCredentials, fetcher: Fetcher) -> TokenProvider:
+    """The provider for `login`; tokens are fetched through `fetcher` with TOKEN_LIMITS."""
     return TokenProvider(login, replace(fetcher, limits=TOKEN_LIMITS))
 
 
@@ -201,15 +157,7 @@ def _with_authorization(request: SourceRequest, header: str) -> SourceRequest:
 
 
 def _naming_setting(failure: Failure, setting: str) -> Auth:
-    named = Auth(
-        f"{setting} is not accepted: {failure}", status=failure.status, url=failure.url, retry=False
-    )
-    named.attempts = failure.attempts
-    return named
-
-
-def _copy_of(failure: Failure) -> Auth:
-    return Auth(str(failure), status=failure.status, url=failure.url, retry=False)
+    return failure.restated(Auth, f"{setting} is not accepted: {failure}", retry=False)
 
 
 def _parse_token(raw: RawPage) -> _Token:
@@ -217,7 +165,7 @@ def _parse_token(raw: RawPage) -> _Token:
         token = _token_decoder.decode(raw.body)
     except (ValueError, RecursionError):
         # Without its cause, which may quote the response and so the token.
-        raise Schema("the token response is invalid", status=raw.status, url=raw.url) from None
+        raise Schema.of(raw, "the token response is invalid") from None
     if not token.access_token.isascii() or not token.access_token.isprintable():
-        raise Schema("the access token is invalid", status=raw.status, url=raw.url)
+        raise Schema.of(raw, "the access token is invalid")
     return token

@@ -13,13 +13,11 @@ from pydantic import SecretStr
 
 from app.core.errors import Auth, Failure, HttpStatus, Schema, UnsafeAddress
 from app.core.messages import HostLimits, SourceRequest
-from app.fetch.authenticated import HeaderCredential, KeyedFetcher
+from app.fetch.authenticated import AnyFetcher, BearerCredential, HeaderCredential, KeyedFetcher
 from app.fetch.client import Fetcher, RequestCounts
 from app.fetch.solo_limiter import SoloLimiter
 from app.fetch.tokens import (
     REFUSAL_HOLD,
-    ApiKey,
-    ApiKeyProvider,
     AuthenticatedFetcher,
     ClientCredentials,
     TokenProvider,
@@ -77,15 +75,15 @@ class Site:
 
     def signed(self) -> AuthenticatedFetcher:
         keeper = TokenProvider(LOGIN, self.fetcher(), clock=lambda: self.now)
-        return AuthenticatedFetcher(self.fetcher(), keeper, LOGIN.setting)
+        return AuthenticatedFetcher(self.fetcher(), keeper)
 
 
-async def ask(fetcher: AuthenticatedFetcher, tally: RequestCounts | None = None) -> int:
+async def ask(fetcher: AnyFetcher, tally: RequestCounts | None = None) -> int:
     raw = await fetcher.fetch(API, partition=None, page=1, tally=tally or RequestCounts())
     return raw.status
 
 
-async def refusal(fetcher: AuthenticatedFetcher) -> Failure:
+async def refusal(fetcher: AnyFetcher) -> Failure:
     with pytest.raises(Failure) as refused:
         await ask(fetcher)
     return refused.value
@@ -237,11 +235,11 @@ async def test_no_failure_and_no_window_shows_a_secret() -> None:
 async def test_a_key_goes_with_every_request_and_is_named_when_it_is_refused() -> None:
     site = Site()
     site.good = {"the-key"}
-    good = ApiKeyProvider(ApiKey(SecretStr("the-key"), "THE_KEY"))
-    bad = ApiKeyProvider(ApiKey(SecretStr("wr0ng"), "THE_KEY"))
+    good = BearerCredential(SecretStr("the-key"), "THE_KEY")
+    bad = BearerCredential(SecretStr("wr0ng"), "THE_KEY")
 
-    status = await ask(AuthenticatedFetcher(site.fetcher(), good, "THE_KEY"))
-    failure = await refusal(AuthenticatedFetcher(site.fetcher(), bad, "THE_KEY"))
+    status = await ask(KeyedFetcher(site.fetcher(), good))
+    failure = await refusal(KeyedFetcher(site.fetcher(), bad))
 
     assert status == 200
     assert isinstance(failure, Auth)
@@ -254,8 +252,7 @@ async def test_a_key_goes_with_every_request_and_is_named_when_it_is_refused() -
 async def test_a_key_that_no_header_can_carry_is_named_and_not_sent(key: str) -> None:
     site = Site()
     in_header = KeyedFetcher(site.fetcher(), HeaderCredential("X-Key", SecretStr(key), "env:KEY"))
-    login = ApiKey(SecretStr(key), "env:KEY")
-    bearer = AuthenticatedFetcher(site.fetcher(), ApiKeyProvider(login), login.setting)
+    bearer = KeyedFetcher(site.fetcher(), BearerCredential(SecretStr(key), "env:KEY"))
 
     for fetcher in (in_header, bearer):
         with pytest.raises(Auth) as refused:

@@ -14,15 +14,16 @@ from app.core.messages import HostLimits, SourceRequest
 from app.fetch.authenticated import (
     AnyFetcher,
     BasicCredential,
+    BearerCredential,
     FetcherOptions,
     Fetchers,
     HeaderCredential,
-    KeyCredential,
+    Login,
     QueryCredential,
 )
 from app.fetch.client import RequestCounts, _now  # pyright: ignore[reportPrivateUsage]
 from app.fetch.solo_limiter import SoloLimiter
-from app.fetch.tokens import ApiKey, ClientCredentials, Login
+from app.fetch.tokens import ClientCredentials
 
 SECRET = "s3cr3t/of+the-house"  # noqa: S105 - of nobody
 TOKEN = "t0ken/of+the-house"  # noqa: S105 - of nobody
@@ -33,8 +34,8 @@ SHAPES = tuple(
     for one in (SECRET, TOKEN)
     for shape in (one, quote(one, safe=""), quote(one), one.replace("/", "\\/"))
 )
-LOGINS: dict[str, Login | KeyCredential] = {
-    "bearer": ApiKey(SecretStr(SECRET), "THE_KEY"),
+LOGINS: dict[str, Login] = {
+    "bearer": BearerCredential(SecretStr(SECRET), "THE_KEY"),
     "oauth2": ClientCredentials(
         "https://auth.test/token", "an id", SecretStr(SECRET), "", "THE_KEY"
     ),
@@ -54,7 +55,7 @@ def said_back(status: int, **headers: str) -> httpx.Response:
     )
 
 
-def fetcher_with(login: Login | KeyCredential, page: Callable[[], httpx.Response]) -> AnyFetcher:
+def fetcher_with(login: Login, page: Callable[[], httpx.Response]) -> AnyFetcher:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/token":
             token = json.dumps({"access_token": TOKEN}).encode()
@@ -73,7 +74,7 @@ def assert_hidden(shown: object) -> None:
 
 
 @pytest.mark.parametrize("login", LOGINS.values(), ids=LOGINS)
-async def test_no_page_has_a_secret(login: Login | KeyCredential) -> None:
+async def test_no_page_has_a_secret(login: Login) -> None:
     fetcher = fetcher_with(login, lambda: said_back(200))
 
     with capture_logs() as logs:
@@ -93,7 +94,7 @@ async def test_no_page_has_a_secret(login: Login | KeyCredential) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 302])
 @pytest.mark.parametrize("login", LOGINS.values(), ids=LOGINS)
-async def test_no_failure_has_a_secret(login: Login | KeyCredential, status: int) -> None:
+async def test_no_failure_has_a_secret(login: Login, status: int) -> None:
     sent = TOKEN if _name(login) == "oauth2" else SECRET
     location = f"ftp://{quote(sent, safe='')}.test/{sent}?q={quote(sent)}"
     fetcher = fetcher_with(login, lambda: said_back(status, location=location))
@@ -134,5 +135,5 @@ async def test_no_failure_of_a_token_endpoint_has_a_secret(status: int) -> None:
     assert_hidden(f"{caught.value!r} {caught.value.url} {caught.value.__cause__!r} {logs}")
 
 
-def _name(login: Login | KeyCredential) -> str:
+def _name(login: Login) -> str:
     return next(name for name, one in LOGINS.items() if one == login)
