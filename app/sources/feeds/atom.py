@@ -74,16 +74,15 @@ def _entry(item: Element, root: Element, outer_url: str, language: str | None) -
         comments=_link(item, namespace, base_url, "replies"),
         image=media_image(item, base_url),
         language=item.get(f"{XML}lang", language),
+        categories=list(_categories(item, namespace)),
+        enclosures=distinct(
+            [*_enclosures(item, namespace, base_url), *media_enclosures(item, base_url)]
+        ),
     )
-    made["categories"] = list(_categories(item, namespace))
-    linked = _enclosures(item, namespace, base_url)
-    made["enclosures"] = distinct([*linked, *media_enclosures(item, base_url)])
-    for field, names in (("published", _PUBLISHED), ("updated", _UPDATED)):
-        value = child_text(item, *(f"{namespace}{name}" for name in names))
-        if value:
-            made[field], fault = dates.parse_date(value, field)
-            faults += [fault] if fault else []
-    made["faults"] = faults
+    names = {"published": _PUBLISHED, "updated": _UPDATED}
+    dates.set_dates(
+        made, {f: child_text(item, *(f"{namespace}{n}" for n in ns)) for f, ns in names.items()}
+    )
     return made
 
 

@@ -1,8 +1,10 @@
 """Dates of feeds as UTC, with the fault of those that are not valid or not complete."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from app.sources.dates import read_date
+from app.sources.feeds.feed import Entry
 
 
 def parse_date(text: str, field: str) -> tuple[datetime | None, str | None]:
@@ -21,3 +23,11 @@ def parse_date(text: str, field: str) -> tuple[datetime | None, str | None]:
     if not found.has_time:
         return instant, f"{field}: {shown} has no time of day; read as midnight UTC"
     return instant, None if found.at.tzinfo else f"{field}: {shown} has no time zone; read as UTC"
+
+
+def set_dates(entry: Entry, written: Mapping[str, str | None]) -> None:
+    """Set these fields of an entry to the datetimes in the texts, and note what is wrong."""
+    for field, text in written.items():
+        if text is not None:
+            entry[field], fault = parse_date(text, field)
+            entry["faults"] += [fault] if fault else []

@@ -46,10 +46,8 @@ def _decoded(text: str) -> Object:
 
 
 def _entry(item: Object, feed: Object, url: str) -> Entry:
-    faults = list[str]()
     link = resolve_url(url, _text(item, "url", "external_url"))
     made = new_entry(
-        faults,
         id=_text(item, "id") or link,
         url=link,
         title=_text(item, "title"),
@@ -58,14 +56,11 @@ def _entry(item: Object, feed: Object, url: str) -> Entry:
         author=_author(item) or _author(feed),
         image=resolve_url(url, _text(item, "image", "banner_image")),
         language=_text(item, "language") or _text(feed, "language"),
+        categories=[tag for tag in _list(item, "tags") if isinstance(tag, str)],
+        enclosures=list(_enclosures(item, url)),
     )
-    made["categories"] = [tag for tag in _list(item, "tags") if isinstance(tag, str)]
-    made["enclosures"] = list(_enclosures(item, url))
-    for field in ("published", "updated"):
-        value = item.get("date_published" if field == "published" else "date_modified")
-        if value is not None:
-            made[field], fault = dates.parse_date(str(value), field)
-            faults += [fault] if fault else []
+    written = {"published": item.get("date_published"), "updated": item.get("date_modified")}
+    dates.set_dates(made, {f: None if v is None else str(v) for f, v in written.items()})
     return made
 
 

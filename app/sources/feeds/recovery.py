@@ -257,34 +257,30 @@ def _read_leniently(
 
 
 def _from_feedparser(fields: dict[str, Any], url: str, fault: str) -> Entry:
-    faults = [fault]
     link = resolve_url(url, fields.get("feedburner_origlink") or fields.get("link"))
     if fields.get("guidislink") and not str(fields.get("id")).startswith(("http://", "https://")):
         link = None
     contents = _dicts(fields, "content")
     content = next((c.get("value") for c in contents if c.get("value")), None)
     authors = dict.fromkeys(a["name"] for a in _dicts(fields, "authors") if a.get("name"))
+    summary = fields.get("summary") or None
     made = new_entry(
-        faults,
+        [fault],
         id=fields.get("id") or link,
         url=link,
         title=plain_text(fields.get("title")),
-        summary=fields.get("summary") or None,
+        # feedparser fills a missing summary with the content.
+        summary=None if summary == content else summary,
         content=content,
         author=", ".join(authors) or fields.get("author") or None,
         comments=resolve_url(url, fields.get("comments")),
         language=fields.get("language") or None,
+        categories=[t["term"] for t in _dicts(fields, "tags") if t.get("term")],
+        enclosures=distinct(_enclosures(fields, url)),
+        image=_image(fields, url),
     )
-    if made["summary"] == content:
-        made["summary"] = None  # feedparser fills a missing summary with the content
-    made["categories"] = [t["term"] for t in _dicts(fields, "tags") if t.get("term")]
-    made["enclosures"] = distinct(_enclosures(fields, url))
-    made["image"] = _image(fields, url)
-    for field in ("published", "updated"):
-        written = fields.get(field)
-        if written:
-            made[field], date_fault = dates.parse_date(str(written), field)
-            faults += [date_fault] if date_fault else []
+    written = {field: fields.get(field) for field in ("published", "updated")}
+    dates.set_dates(made, {field: str(text) for field, text in written.items() if text})
     return made
 
 

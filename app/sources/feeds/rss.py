@@ -97,11 +97,10 @@ def _entry(
     item: Element, namespace: str, outer_url: str, inherited: tuple[str | None, str | None]
 ) -> Entry:
     """Return one entry. `inherited`: language and author of the channel."""
-    base_url, faults = xml_base(item, outer_url), list[str]()
+    base_url = xml_base(item, outer_url)
     url = _url(item, namespace, base_url)
     enclosed = distinct(_enclosures(item, namespace, base_url))
     made = new_entry(
-        faults,
         id=child_text(item, f"{namespace}guid") or item.get(f"{RDF}about") or url,
         url=url,
         title=plain_text(
@@ -114,17 +113,14 @@ def _entry(
         comments=child_url(item, base_url, f"{namespace}comments"),
         image=_image(item, base_url, enclosed),
         language=item.get(f"{XML}lang") or child_text(item, f"{DC}language") or inherited[0],
+        categories=_categories(item, namespace),
+        enclosures=enclosed,
     )
-    made["categories"] = _categories(item, namespace)
-    made["enclosures"] = enclosed
-    for field, names in (
-        ("published", (f"{namespace}pubDate", f"{DC}date", f"{TERMS}created", f"{ATOM}published")),
-        ("updated", (f"{ATOM}updated", f"{TERMS}modified")),
-    ):
-        value = child_text(item, *names)
-        if value:
-            made[field], fault = dates.parse_date(value, field)
-            made["faults"] += [fault] if fault else []
+    published = (f"{namespace}pubDate", f"{DC}date", f"{TERMS}created", f"{ATOM}published")
+    updated = (f"{ATOM}updated", f"{TERMS}modified")
+    dates.set_dates(
+        made, {"published": child_text(item, *published), "updated": child_text(item, *updated)}
+    )
     return made
 
 
