@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
@@ -15,9 +14,10 @@ from app.core.records import Rejected
 from app.sources.feeds import encoding
 from app.sources.recipes import fields, selectors
 from app.sources.recipes.enums import FieldType
-from app.sources.recipes.jsonpages import ExpressionMismatch, ListPlace
+from app.sources.recipes.jsonpages import ExpressionMismatch
 from app.sources.recipes.markup import etree, html, is_element
 from app.sources.recipes.model import Recipe, RecipeColumn
+from app.sources.recipes.parsed_page import ListPlace, ParsedPage
 from app.sources.recipes.selectors import NAMESPACES, as_xpath
 
 MAX_BLOCKS = 3_000  # elements of a page whose paths are noted
@@ -35,7 +35,7 @@ _TAG_AT_END = re.compile(r"<[a-z/!][^<>]*\Z", re.IGNORECASE)
 _LIST_TAGS = frozenset({"ul", "ol", "dl", "table", "tbody"})
 
 
-class HtmlPage:
+class HtmlPage(ParsedPage):
     """A parsed HTML document. `base` is the URL that its links are resolved against."""
 
     def __init__(self, recipe: Recipe, body: bytes, url: str, headers: Mapping[str, str]) -> None:
@@ -112,11 +112,6 @@ class HtmlPage:
         """Return the record in which a page is cut off: its values may be parts of values."""
         cut_off = self._records()[1] if self.cut_off else ()
         return tuple(Rejected("the page is cut off here", self.as_bytes(one)) for one in cut_off)
-
-    def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
-        """Return None: an HTML page has no update interval."""
-        del headers, now
-        return None
 
 
 def parse_html(body: bytes, content_type: str | None) -> Any:

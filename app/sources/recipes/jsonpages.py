@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
@@ -11,11 +10,11 @@ import msgspec
 from jmespath.exceptions import JMESPathError
 
 from app.core.errors import Schema
-from app.core.records import Rejected
 from app.sources import jsontext
 from app.sources.feeds import encoding
 from app.sources.recipes.exact_jmespath import evaluate
-from app.sources.recipes.model import Recipe
+from app.sources.recipes.model import Recipe, RecipeColumn
+from app.sources.recipes.parsed_page import ListPlace, ParsedPage
 from app.sources.stated_errors import stated_error
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[-?[0-9]{1,6}\])*")
@@ -23,28 +22,42 @@ _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(-?[0-9]+)\]")
 EXPLODED_KEY = "item"  # the key under which an exploded member is added to its record
 
 
-class ListPlace(msgspec.Struct, frozen=True):
-    """Where the list of a page is.
+class QueriedPage(ParsedPage):
+    """A page whose document is queried with JMESPath. `columns`: those of its rows."""
 
-    `absent`: why it was not found, if it was not. `single`: one object stands in its place.
-    `container`: the path of the element that holds the rows of an HTML page; `blocks`: the paths of
-    all elements of one without rows.
-    """
-
-    absent: str | None = None
-    single: bool = False
-    container: str | None = None
-    blocks: list[str] = []
-
-
-class JsonPage:
-    """A parsed JSON document. `base` is its URL."""
-
-    def __init__(self, recipe: Recipe, body: bytes, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, recipe: Recipe, document: Any, url: str, columns: Mapping[str, RecipeColumn]
+    ) -> None:
         self.base = url
         self._recipe = recipe
-        self._document = decode(body, headers)
-        self._paths = {name: f.path for name, f in recipe.extract.fields.items()}
+        self._document = document
+        self._paths = {name: column.path for name, column in columns.items()}
+
+    def explode(self, record: Any) -> list[Any]:
+        return explode(self._recipe.extract.explode or "", record)
+
+    def value(self, row: Any, field: str) -> Any:
+        return search(self._paths[field], row)
+
+    def as_bytes(self, row: Any) -> bytes:
+        return encode(row)
+
+    def search(self, expression: str) -> Any:
+        return search(expression, self._document)
+
+    def holds(self, expression: str) -> bool:
+        return is_true(self.search(expression))
+
+    def _found(self) -> Any:
+        expression = self._recipe.extract.records
+        return self._document if expression is None else self.search(expression)
+
+
+class JsonPage(QueriedPage):
+    """A JSON document; it is decoded or refused as a whole."""
+
+    def __init__(self, recipe: Recipe, body: bytes, url: str, headers: Mapping[str, str]) -> None:
+        super().__init__(recipe, decode(body, headers), url, recipe.extract.fields)
 
     def records(self) -> list[Any]:
         """Return the records that `extract.records` finds; none if it finds no list."""
@@ -63,10 +76,6 @@ class JsonPage:
             )
         return ListPlace(absent=f"extract.records finds {_type_name(value)} instead of a list")
 
-    def _found(self) -> Any:
-        expression = self._recipe.extract.records
-        return self._document if expression is None else search(expression, self._document)
-
     def _holders(self, found: Any) -> Iterator[Any]:
         """Yield the objects that the list is in, from the document inwards, as far as known."""
         keys = _keys(self._recipe.extract.records or "@") or ()
@@ -75,35 +84,6 @@ class JsonPage:
             if holder is not found:
                 yield holder
             holder = _member(holder, key)
-
-    def explode(self, record: Any) -> list[Any]:
-        """Return one row for each member that `extract.explode` finds in `record`."""
-        return explode(self._recipe.extract.explode or "", record)
-
-    def value(self, row: Any, field: str) -> Any:
-        """Return the value that the field's path finds in a row."""
-        return search(self._paths[field], row)
-
-    def as_bytes(self, row: Any) -> bytes:
-        """Return the row as bytes, for storing it as a rejected row."""
-        return encode(row)
-
-    def search(self, expression: str) -> Any:
-        """Return what `expression` finds in the whole document."""
-        return search(expression, self._document)
-
-    def holds(self, expression: str) -> bool:
-        """Return whether `expression` finds a value that JMESPath counts as true."""
-        return is_true(self.search(expression))
-
-    def rejected(self) -> tuple[Rejected, ...]:
-        """Return nothing: a JSON page is either decoded or refused as a whole."""
-        return ()
-
-    def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
-        """Return None: a JSON page has no update interval."""
-        del headers, now
-        return None
 
 
 _decoder = msgspec.json.Decoder(float_hook=jsontext.exact_number)

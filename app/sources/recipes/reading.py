@@ -2,21 +2,21 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from app.core.errors import Expression, Failure, Schema
 from app.core.printable import clean_text
-from app.core.records import Rejected
 from app.sources.recipes import fields, templates
 from app.sources.recipes.enums import RecipeKind
-from app.sources.recipes.jsonpages import JsonPage, ListPlace
+from app.sources.recipes.jsonpages import JsonPage
 from app.sources.recipes.model import Recipe, RecipeColumn
 from app.sources.recipes.paging_blocks import ByCursor
+from app.sources.recipes.parsed_page import ParsedPage
 
 MAX_ROWS = 20_000  # in a page
 MAX_ROW_BYTES = 256 * 1024  # bytes
@@ -78,25 +78,6 @@ class PageReading(msgspec.Struct, frozen=True):
     content_hash: bytes = b""
     malformed: str | None = None
     cut_off: bool = False
-
-
-class ParsedPage(Protocol):
-    """A parsed page of one format: its records, and the values in them.
-
-    `base`: the URL that relative URLs are resolved against.
-    """
-
-    base: str
-
-    def records(self) -> list[Any]: ...
-    def list_place(self) -> ListPlace: ...
-    def explode(self, record: Any) -> list[Any]: ...
-    def value(self, row: Any, field: str) -> Any: ...
-    def as_bytes(self, row: Any) -> bytes: ...
-    def search(self, expression: str) -> Any: ...
-    def holds(self, expression: str) -> bool: ...
-    def rejected(self) -> Sequence[Rejected]: ...
-    def interval(self, headers: Mapping[str, str], now: datetime) -> float | None: ...
 
 
 class RecipeReader:
@@ -192,8 +173,8 @@ class RecipeReader:
             more=self._more(page),
             ended=ended,
             total=self._total(page),
-            malformed=getattr(page, "malformed", None),
-            cut_off=getattr(page, "cut_off", False),
+            malformed=page.malformed,
+            cut_off=page.cut_off,
         )
 
     def _shared_data(self, page: ParsedPage, values: Mapping[str, str]) -> _RowData:
