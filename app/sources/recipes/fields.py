@@ -49,7 +49,12 @@ def convert(value: Any, field: RecipeColumn, base: str) -> Any:
         value = clean_text(value).strip()
     if value is None or value == "":
         return None
-    return _CONVERTERS[field.type](value, field, base)
+    plain = _PLAIN_TYPES.get(field.type)
+    if plain is not None:
+        return plain(value)
+    if field.type is FieldType.URL:
+        return _url(value, field, base)
+    return _OPTION_TYPES[field.type](value, field)
 
 
 def clean_json(value: Any, depth: int = 0) -> Any:
@@ -106,8 +111,7 @@ def _text(value: Any) -> str:
     raise ValueError(f"{_shown(value)} is not a string; use the type list or json")
 
 
-def _string(value: Any, field: RecipeColumn, base: str) -> str:
-    del field, base
+def _string(value: Any) -> str:
     text = _text(value)
     if len(text) > MAX_TEXT_LENGTH:
         raise ValueError(f"is longer than {MAX_TEXT_LENGTH:,} characters")
@@ -137,8 +141,7 @@ def _plain_number(text: str, point: str) -> str:
     return f"{found['sign']}{whole or 0}{point_and_fraction}{found['exponent'] or ''}"
 
 
-def _integer(value: Any, field: RecipeColumn, base: str) -> int:
-    del base
+def _integer(value: Any, field: RecipeColumn) -> int:
     number = _parse_decimal(value, field, "integer")
     if number != number.to_integral_value():
         raise ValueError(f"{_shown(value)} is not a valid integer")
@@ -151,8 +154,7 @@ def _held_integer(number: int) -> int:
     return number
 
 
-def _number(value: Any, field: RecipeColumn, base: str) -> float | int:
-    del base
+def _number(value: Any, field: RecipeColumn) -> float | int:
     if isinstance(value, int) and not isinstance(value, bool):
         return _held_integer(value)
     number = _parse_decimal(value, field, "number")
@@ -175,13 +177,11 @@ def _finite(value: float) -> float:
     return value
 
 
-def _decimal(value: Any, field: RecipeColumn, base: str) -> str:
-    del base
+def _decimal(value: Any, field: RecipeColumn) -> str:
     return format(_parse_decimal(value, field, "decimal"), "f")
 
 
-def _boolean(value: Any, field: RecipeColumn, base: str) -> bool:
-    del field, base
+def _boolean(value: Any) -> bool:
     normalized = _text(value).strip().lower()
     if normalized in _TRUE:
         return True
@@ -190,13 +190,11 @@ def _boolean(value: Any, field: RecipeColumn, base: str) -> bool:
     raise ValueError(f"{_shown(value)} is not a valid boolean")
 
 
-def _datetime(value: Any, field: RecipeColumn, base: str) -> str:
-    del base
+def _datetime(value: Any, field: RecipeColumn) -> str:
     return utc_datetime(value, field).isoformat().replace("+00:00", "Z")
 
 
-def _date(value: Any, field: RecipeColumn, base: str) -> str:
-    del base
+def _date(value: Any, field: RecipeColumn) -> str:
     # The date is taken in its own time zone: converting to UTC could change the day.
     return _local_datetime(value, field).date().isoformat()
 
@@ -247,26 +245,22 @@ def absolute_url(written: str, base: str) -> str:
     return whole
 
 
-def _list(value: Any, field: RecipeColumn, base: str) -> list[Any]:
-    del field, base
+def _list(value: Any) -> list[Any]:
     members = cast("list[Any]", value) if isinstance(value, list) else [value]
     return [clean_json(member) for member in members]
 
 
-def _json(value: Any, field: RecipeColumn, base: str) -> Any:
-    del field, base
-    return clean_json(value)
-
-
-_CONVERTERS: dict[FieldType, Callable[[Any, RecipeColumn, str], Any]] = {
+_PLAIN_TYPES: dict[FieldType, Callable[[Any], Any]] = {
     FieldType.STRING: _string,
+    FieldType.BOOLEAN: _boolean,
+    FieldType.LIST: _list,
+    FieldType.JSON: clean_json,
+}
+# Those with options, such as the decimal point or the time zone.
+_OPTION_TYPES: dict[FieldType, Callable[[Any, RecipeColumn], Any]] = {
     FieldType.INTEGER: _integer,
     FieldType.NUMBER: _number,
     FieldType.DECIMAL: _decimal,
-    FieldType.BOOLEAN: _boolean,
     FieldType.DATETIME: _datetime,
     FieldType.DATE: _date,
-    FieldType.URL: _url,
-    FieldType.LIST: _list,
-    FieldType.JSON: _json,
 }
