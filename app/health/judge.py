@@ -9,7 +9,7 @@ ends a series of failures, and its sources are judged one by one.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -154,12 +154,20 @@ def _fault(facts: JobFacts, last_run: datetime, now: datetime, rules: HealthRule
     overdue = _overdue_since(facts, last_run, interval, now)
     if overdue is not None:
         return _Fault(HealthReason.OVERDUE, overdue)
-    faults = (check(facts, now, rules) for check in _CHECKS)
-    return next((fault for fault in faults if fault is not None), None)
+    # In the order of severity: the first fault is reported.
+    return (
+        _failing(facts, rules)
+        or _network_down(facts, rules)
+        or _source_failing(facts, rules)
+        or _skipping(facts, rules)
+        or _late(facts)
+        or _breached(facts)
+        or _stale(facts, now, rules)
+        or _source_stale(facts, now, rules)
+    )
 
 
-def _failing(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
-    del now
+def _failing(facts: JobFacts, rules: HealthRules) -> _Fault | None:
     if not facts.history:
         streak = (facts.consecutive_failures or 0) >= rules.failing_after
         failing = streak and facts.last_status not in GOOD | PARTIAL
@@ -188,15 +196,13 @@ def _still_failing(history: Sequence[RunStatus | None], rules: HealthRules) -> b
     return failing
 
 
-def _network_down(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
-    del now
+def _network_down(facts: JobFacts, rules: HealthRules) -> _Fault | None:
     newest = facts.history[: rules.failing_after]
     all_unknown = len(newest) == rules.failing_after and not any(newest)
     return _Fault(HealthReason.UNKNOWN, facts.last_success) if all_unknown else None
 
 
-def _source_failing(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
-    del now
+def _source_failing(facts: JobFacts, rules: HealthRules) -> _Fault | None:
     failing = [one for one in facts.sources if _still_failing(one.history, rules)]
     return _sources_fault([(one, one.failing_since) for one in failing])
 
@@ -224,22 +230,19 @@ def _sources_fault(
     return _Fault(HealthReason.SOURCE_FAILING, since, names)
 
 
-def _skipping(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
-    del now
+def _skipping(facts: JobFacts, rules: HealthRules) -> _Fault | None:
     if (facts.skip_streak or 0) < rules.skips:
         return None
     return _Fault(HealthReason.SKIP_STREAK, facts.skipping_since)
 
 
-def _late(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
-    del now, rules
+def _late(facts: JobFacts) -> _Fault | None:
     if facts.late_by is None or facts.grace_seconds is None:
         return None
     return _Fault(HealthReason.LATE) if facts.late_by > facts.grace_seconds else None
 
 
-def _breached(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
-    del now, rules
+def _breached(facts: JobFacts) -> _Fault | None:
     return None if facts.breach is None else _Fault(facts.breach, facts.breach_since)
 
 
@@ -249,13 +252,6 @@ def _stale(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
     if fresh is None or newest is None or _seconds(newest, now) <= fresh:
         return None
     return _Fault(HealthReason.STALE_DATA, newest + timedelta(seconds=fresh))
-
-
-_Check = Callable[[JobFacts, datetime, HealthRules], _Fault | None]
-# In the order of severity: the first fault is reported.
-_CHECKS: tuple[_Check, ...] = (
-    _failing, _network_down, _source_failing, _skipping, _late, _breached, _stale, _source_stale,
-)  # fmt: skip
 
 
 def _overdue_since(
