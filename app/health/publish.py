@@ -26,11 +26,6 @@ async def publish_job(pool: Pool, redis: Redis, key: str) -> None:
         await write(pool, redis, [key], None)
 
 
-async def publish_all_jobs(pool: Pool, redis: Redis) -> None:
-    """Publish all built-in jobs, which also restores them after Redis was emptied."""
-    await write(pool, redis, None, await declared_jobs(redis))
-
-
 async def declared_jobs(redis: Redis) -> AbstractSet[str] | None:
     """Return the jobs that live workers declare; None unless all of them say what they declare."""
     declared = [worker.jobs for worker in (await keys.read_workers(redis)).values()]

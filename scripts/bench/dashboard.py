@@ -152,7 +152,7 @@ async def _measure(
         if asked.changes:
             await data.fill(pool, asked.changes, asked.items)
         await dashboard_pages.fill(pool, asked.jobs)
-        await publish.publish_all_jobs(pool, redis)
+        await publish.write(pool, redis, None, await publish.declared_jobs(redis))
         await keys.write_worker(redis, "w", 3600, WorkerFacts(seen_at=datetime.now(UTC)))
         return await _ask(servers, pool, asked, each)
     finally:

@@ -7,7 +7,7 @@ from arq.connections import ArqRedis
 
 from app.cli import terminal
 from app.core.errors import UnknownJob, WrongState
-from app.health import keys, publish
+from app.health import keys
 from app.ledger import edit as ledger
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
@@ -16,6 +16,7 @@ from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
 from tests.commands.conftest import Rollcall, RollcallJson
+from tests.published import publish_all_jobs
 
 
 async def left_behind(pool: Pool) -> datetime:
@@ -30,13 +31,13 @@ async def test_the_doctor_names_it_until_it_is_retired(
     rollcall: Rollcall, rollcall_json: RollcallJson, pool: Pool, redis: ArqRedis
 ) -> None:
     await left_behind(pool)
-    await publish.publish_all_jobs(pool, redis)
+    await publish_all_jobs(pool, redis)
     before = [one for one in await rollcall_json("doctor", code=1) if one["what"] == "schedule"]
 
     done = await rollcall("retire", "old")
 
     after = [one for one in await rollcall_json("doctor", code=1) if one["what"] == "schedule"]
-    await publish.publish_all_jobs(pool, redis)
+    await publish_all_jobs(pool, redis)
     edit = await pool.fetchrow("SELECT action FROM schedule_edits")
     assert [one["said"] for one in before] == ["old is no longer declared"]
     assert "rollcall retire old" in before[0]["mend"]

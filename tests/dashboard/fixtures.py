@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 from redis.asyncio import Redis
 
 from app.core.enums import MISS_REASONS, RunStatus, TickOutcome, TickReason
-from app.health import keys, publish
+from app.health import keys
 from app.health.facts import WorkerFacts
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
+from tests.published import publish_all_jobs
 
 STEP = timedelta(minutes=5)
 GOOD = RunStatus.SUCCESS
@@ -134,7 +135,7 @@ class Scene:
 
     async def publish(self, *, workers: int = 1) -> None:
         """Publish health as the workers would, and so many of them beating."""
-        await publish.publish_all_jobs(self.pool, self.redis)
+        await publish_all_jobs(self.pool, self.redis)
         for number in range(workers):
             facts = WorkerFacts(seen_at=datetime.now(UTC))
             await keys.write_worker(self.redis, f"w{number}", 300, facts)

@@ -9,10 +9,10 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from app.core.enums import RunStatus, Scope, TickReason
-from app.health import publish
 from tests.dashboard.browser import DESK, PHONE, faults, too_wide
 from tests.dashboard.fixtures import BAD, GOOD, Fate, Scene, alive
 from tests.dashboard.server import Site
+from tests.published import publish_all_jobs
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -206,7 +206,7 @@ async def test_the_page_changes_by_itself_after_a_run(
         await scene.pool.execute(
             "UPDATE runs SET status = 'failure', error_message = 'gone' WHERE job = 'poll_news'"
         )
-        await publish.publish_all_jobs(scene.pool, scene.redis)
+        await publish_all_jobs(scene.pool, scene.redis)
 
         await expect(page.locator("#headline")).to_contain_text(
             "poll_news failing since", timeout=10_000
@@ -226,7 +226,7 @@ async def test_a_note_that_is_being_typed_is_not_taken_away(
         await page.get_by_label("Reason").fill("half a senten")
         await page.wait_for_timeout(1_500)
         await scene.pool.execute("UPDATE runs SET status = 'failure' WHERE job = 'poll_news'")
-        await publish.publish_all_jobs(scene.pool, scene.redis)
+        await publish_all_jobs(scene.pool, scene.redis)
         await page.wait_for_timeout(2_500)
         kept = await page.get_by_label("Reason").input_value()
         await page.get_by_role("button", name="Pause").focus()

@@ -11,13 +11,14 @@ from app.core.enums import RunStatus, Scope
 from app.core.messages import HostLimits
 from app.fetch.limiter import RedisLimiter
 from app.fetch.retry import MIN_RETRIES
-from app.health import keys, publish
+from app.health import keys
 from app.health.facts import WorkerFacts
 from app.store.db import Pool
 from tests.configs import config_for
 from tests.dashboard import server as sites
 from tests.dashboard.fixtures import Scene, alive
 from tests.dashboard.server import Site
+from tests.published import publish_all_jobs
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -61,7 +62,7 @@ async def test_the_file_that_orphans_a_job_is_found_from_the_front_page(
     fault = "jobs/mine.py:12: invalid syntax: correct the <line>"
     facts = WorkerFacts(seen_at=datetime.now(UTC), jobs=(), faulty_jobs=(fault,))
     await keys.write_worker(scene.redis, "w0", 300, facts)
-    await publish.publish_all_jobs(scene.pool, scene.redis)
+    await publish_all_jobs(scene.pool, scene.redis)
 
     async with site.signed_in(Scope.READ) as reader:
         front = unescape((await reader.get("/")).text)

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from app.context import WorkerContext
 from app.core.enums import HealthReason, RunStatus
-from app.health import keys, publish
+from app.health import keys
 from app.health.judge import judge
 from app.ledger import decide, edit
 from app.store.db import Pool
@@ -23,6 +23,7 @@ from scripts.standin.asknews import Access
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.configs import config_for
+from tests.published import publish_all_jobs
 from tests.wait import until
 from tests.worker_harness import run_row, source_rows
 from workers import news, registry, stories
@@ -370,7 +371,7 @@ async def test_without_credentials_both_jobs_are_disabled_and_health_says_so(
         await edit.register(context.pool, declared, context.clock())
         due = max(d.schedule.next(context.clock()) for d in declared)
         queued = [await decide.decide_schedule(context.pool, d.key, due) for d in declared]
-        await publish.publish_all_jobs(context.pool, context.redis)
+        await publish_all_jobs(context.pool, context.redis)
         facts = await keys.read_jobs(context.redis)
 
         by_hand = await polled(context)

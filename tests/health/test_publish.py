@@ -27,6 +27,7 @@ from app.store.schedules import zones
 from tests import single_run
 from tests.clock import SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
+from tests.published import publish_all_jobs
 
 
 async def published(pool: Pool, redis: ArqRedis) -> JobFacts:
@@ -196,7 +197,7 @@ async def test_collections_are_counted_together_and_have_no_key_of_their_own(
         )  # fmt: skip
 
     await publish.publish_collections(pool, redis, clock())
-    await publish.publish_all_jobs(pool, redis)
+    await publish_all_jobs(pool, redis)
     facts = await read_collections(redis)
 
     assert facts is not None
@@ -330,7 +331,7 @@ async def test_a_job_that_no_live_worker_declares_is_orphaned_unless_one_does_no
             await write_worker(redis, name, 60, WorkerFacts(seen_at=clock(), jobs=jobs))
         if len(declared) == 1:
             await delete_worker(redis, "b")
-        await publish.publish_all_jobs(pool, redis)
+        await publish_all_jobs(pool, redis)
         seen.append(judge((await read_jobs(redis))[KEY], clock()).reason)
 
     assert seen == [HealthReason.NEVER_RAN, HealthReason.ORPHANED, HealthReason.NEVER_RAN]
