@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from app.core.enums import JobStatus
+from app.core.enums import AlertSeverity, JobStatus
 from app.health.alerts.compose import AlertPolicy, plan
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 
@@ -61,4 +61,5 @@ def reported(
     *states: RecordedState, policy: AlertPolicy = POLICY
 ) -> tuple[list[str], list[str], list[str]]:
     made = plan(seen(states), {s.key: s for s in states}, policy)
-    return list(made.unhealthy), list(made.reminded), list(made.recovered)
+    failures, warnings, successes = (list(made.get(severity, ())) for severity in AlertSeverity)
+    return failures, warnings, successes

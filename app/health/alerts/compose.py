@@ -1,6 +1,6 @@
 """Alert messages: what to send now, grouped into one message, and its text. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -48,16 +48,9 @@ class AlertChannel:
     tracks_incidents: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AlertPlan:
-    """Keys to report: newly unhealthy, still unhealthy, and recovered."""
-
-    unhealthy: Sequence[str] = ()
-    reminded: Sequence[str] = ()
-    recovered: Sequence[str] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.unhealthy or self.reminded or self.recovered)
+# Keys to report, by severity: newly unhealthy, still unhealthy, and recovered; none is left out.
+AlertPlan = Mapping[AlertSeverity, Sequence[str]]
+_HEADS = {AlertSeverity.WARNING: "Still unhealthy:", AlertSeverity.SUCCESS: "Recovered:"}
 
 
 def plan(
@@ -68,7 +61,7 @@ def plan(
     What is acknowledged is reported when it gets worse, or its snooze ends.
     """
     if policy.quiet is not None and policy.quiet.covers(current.now):
-        return AlertPlan()
+        return {}
     tracked = [state for key, state in recorded.items() if key in current.states]
     unreported = [
         s
@@ -79,13 +72,12 @@ def plan(
         and _may_report(s, current, recorded)
     ]
     grouped = _group_is_due(unreported, current, policy)
-    return AlertPlan(
-        unhealthy=_keys(unreported)
-        if grouped
-        else _keys(s for s in unreported if s.key == SCHEDULER),
-        reminded=_keys(s for s in tracked if _reminder_is_due(s, current.now, policy)),
-        recovered=_recovered(recorded.values(), current.now, policy),
-    )
+    reported = {
+        AlertSeverity.FAILURE: _keys(s for s in unreported if grouped or s.key == SCHEDULER),
+        AlertSeverity.WARNING: _keys(s for s in tracked if _is_reminded(s, current.now, policy)),
+        AlertSeverity.SUCCESS: _recovered(recorded.values(), current.now, policy),
+    }
+    return {severity: keys for severity, keys in reported.items() if keys}
 
 
 def _keys(recorded: Iterable[RecordedState]) -> list[str]:
@@ -119,7 +111,7 @@ def _group_is_due(
     return oldest is not None and current.now - oldest >= timedelta(seconds=policy.group)
 
 
-def _reminder_is_due(state: RecordedState, now: datetime, policy: AlertPolicy) -> bool:
+def _is_reminded(state: RecordedState, now: datetime, policy: AlertPolicy) -> bool:
     last = state.reminded_at or state.told_at
     if not state.ill or last is None or state.silenced(now) or state.worse:
         return False
@@ -142,17 +134,18 @@ def channel_messages(
     policy: AlertPolicy,
 ) -> list[AlertMessage]:
     """The messages for a plan to this notifier: about what its routes take."""
-
-    def part(keys: Sequence[str], severity: AlertSeverity) -> list[str]:
-        return [key for key in keys if taken(channel.routes, key, severity)]
-
-    own = AlertPlan(
-        part(plan_.unhealthy, AlertSeverity.FAILURE),
-        part(plan_.reminded, AlertSeverity.WARNING),
-        part(plan_.recovered, AlertSeverity.SUCCESS),
-    )
-    compose = incident_messages if channel.tracks_incidents else messages
-    return compose(own, current, recorded, policy)
+    own = {
+        severity: [key for key in keys if taken(channel.routes, key, severity)]
+        for severity, keys in plan_.items()
+    }
+    if not channel.tracks_incidents:
+        return messages(own, current, recorded, policy)
+    return [
+        replace(message, incident=key)
+        for severity, keys in own.items()
+        for key in keys
+        for message in messages({severity: [key]}, current, recorded, policy)
+    ]
 
 
 def messages(
@@ -165,68 +158,47 @@ def messages(
 
     Problems first, then reminders, then recoveries.
     """
-    kinds = (
-        (AlertSeverity.FAILURE, AlertPlan(unhealthy=plan_.unhealthy)),
-        (AlertSeverity.WARNING, AlertPlan(reminded=plan_.reminded)),
-        (AlertSeverity.SUCCESS, AlertPlan(recovered=plan_.recovered)),
-    )
-    return [_message(part, severity, current, recorded, policy) for severity, part in kinds if part]
-
-
-def incident_messages(
-    plan_: AlertPlan,
-    current: CurrentStates,
-    recorded: Mapping[str, RecordedState],
-    policy: AlertPolicy,
-) -> list[AlertMessage]:
-    """The messages for a plan, one for each key, for notifiers that track incidents."""
-    parts = [
-        *((key, AlertPlan(unhealthy=[key])) for key in plan_.unhealthy),
-        *((key, AlertPlan(reminded=[key])) for key in plan_.reminded),
-        *((key, AlertPlan(recovered=[key])) for key in plan_.recovered),
-    ]
     return [
-        replace(message, incident=key)
-        for key, part in parts
-        for message in messages(part, current, recorded, policy)
+        _message(severity, keys, current, recorded, policy)
+        for severity, keys in plan_.items()
+        if keys
     ]
 
 
 def _message(
-    plan_: AlertPlan,
     severity: AlertSeverity,
+    keys: Sequence[str],
     current: CurrentStates,
     recorded: Mapping[str, RecordedState],
     policy: AlertPolicy,
 ) -> AlertMessage:
-    parts = [
-        *_section(plan_.unhealthy, "", lambda key: _problem(key, current, recorded, policy)),
-        *_section(
-            plan_.reminded, "Still unhealthy:", lambda key: _problem(key, current, recorded, policy)
-        ),
-        *_section(plan_.recovered, "Recovered:", lambda key: _recovery(recorded[key])),
-    ]
+    parts = [_HEADS[severity]] if severity in _HEADS else []
+    for key in keys[:MAX_ENTRIES]:
+        recovered = severity is AlertSeverity.SUCCESS
+        state = recorded[key]
+        parts.append(_recovery(state) if recovered else _problem(key, current, state, policy))
+    if len(keys) > MAX_ENTRIES:
+        parts.append(f"… and {len(keys) - MAX_ENTRIES} more.")
     if policy.public_url is not None:
         parts.append(f"Dashboard: {policy.public_url}/")
-    return AlertMessage(
-        f"[rollcall] {_title(plan_, current, recorded)}", "\n\n".join(parts), severity
-    )
+    title = _title(severity, keys, current, recorded)
+    return AlertMessage(f"[rollcall] {title}", "\n\n".join(parts), severity)
 
 
-def _title(plan_: AlertPlan, current: CurrentStates, recorded: Mapping[str, RecordedState]) -> str:
-    parts: list[str] = []
-    if SCHEDULER in plan_.unhealthy:
-        parts.append(_scheduler_problem(current))
-    jobs = [key for key in plan_.unhealthy if key != SCHEDULER]
-    if jobs:
-        parts.append(_new_problems(jobs, current))
-    if plan_.reminded:
-        parts.append(f"{_named(plan_.reminded)} still unhealthy")
-    if plan_.recovered:
-        healthy = all(recorded[key].status == JobStatus.HEALTHY for key in plan_.recovered)
-        what = "healthy again" if healthy else "no longer unhealthy"
-        parts.append(f"{_named(plan_.recovered)} {what}")
-    return "; ".join(parts)
+def _title(
+    severity: AlertSeverity,
+    keys: Sequence[str],
+    current: CurrentStates,
+    recorded: Mapping[str, RecordedState],
+) -> str:
+    if severity is AlertSeverity.WARNING:
+        return f"{_named(keys)} still unhealthy"
+    if severity is AlertSeverity.SUCCESS:
+        healthy = all(recorded[key].status == JobStatus.HEALTHY for key in keys)
+        return f"{_named(keys)} {'healthy again' if healthy else 'no longer unhealthy'}"
+    parts = [_scheduler_problem(current)] if SCHEDULER in keys else []
+    jobs = [key for key in keys if key != SCHEDULER]
+    return "; ".join([*parts, *([_new_problems(jobs, current)] if jobs else [])])
 
 
 def _scheduler_problem(current: CurrentStates) -> str:
@@ -246,31 +218,18 @@ def _named(keys: Sequence[str]) -> str:
     return keys[0] + " is" if len(keys) == 1 else f"{len(keys)} are"
 
 
-def _section(keys: Sequence[str], head: str, line: Callable[[str], str]) -> list[str]:
-    if not keys:
-        return []
-    lines = [line(key) for key in keys[:MAX_ENTRIES]]
-    if len(keys) > MAX_ENTRIES:
-        lines.append(f"… and {len(keys) - MAX_ENTRIES} more.")
-    return [*([head] if head else []), *lines]
-
-
-def _problem(
-    key: str, current: CurrentStates, recorded: Mapping[str, RecordedState], policy: AlertPolicy
-) -> str:
+def _problem(key: str, current: CurrentStates, recorded: RecordedState, policy: AlertPolicy) -> str:
     state: JobState = current.states[key]
-    since = recorded[key].ill_since or state.since
+    since = recorded.ill_since or state.since
     detail = printable.line(state.detail)
     lines = [f"{key}: {_as_text(state.reason)} since {at(since)}: {detail}."]
     if state.expected is not None:
         lines.append(f"Expected by: {at(state.expected)}.")
     if state.last_error:
         lines.append(f"Last error: {printable.line(state.last_error)}")
-    if recorded[key].acknowledged:
-        after = "got worse after" if recorded[key].worse else "outlasted a snooze by"
-        lines.append(
-            f"It {after} {recorded[key].acknowledged_by}: {recorded[key].acknowledged_note}"
-        )
+    if recorded.acknowledged:
+        after = "got worse after" if recorded.worse else "outlasted a snooze by"
+        lines.append(f"It {after} {recorded.acknowledged_by}: {recorded.acknowledged_note}")
     if policy.public_url is not None and key != SCHEDULER and not is_collection(key):
         lines.append(f"{policy.public_url}/jobs/{key}")
     return "\n".join(lines)

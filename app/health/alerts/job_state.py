@@ -107,12 +107,13 @@ def of_scheduler(
             SCHEDULER, JobStatus.NOT_STARTED, needs_attention=False, since=now, reason="no_jobs"
         )
     detail = "no live worker, so no run will start until one is started"
-    return _stopped(now, OverallReason.NO_WORKERS, detail, shortest)
+    return stopped(now, OverallReason.NO_WORKERS, detail, shortest)
 
 
-def _stopped(
+def stopped(
     now: datetime, reason: OverallReason, detail: str, interval: float | None = None
 ) -> JobState:
+    """The state of the scheduler when no run can start."""
     return JobState(
         SCHEDULER,
         JobStatus.UNHEALTHY,
@@ -122,18 +123,6 @@ def _stopped(
         detail=detail,
         interval=interval,
     )
-
-
-def redis_unreachable(why: str, now: datetime) -> JobState:
-    """The state of the scheduler when Redis does not answer: no job's state is known."""
-    detail = f"no run can start, and the state of the jobs is unknown. {why}"
-    return _stopped(now, OverallReason.REDIS_UNREACHABLE, detail)
-
-
-def redis_refuses_writes(why: str, now: datetime) -> JobState:
-    """The state of the scheduler when Redis takes no writes: what it has of jobs is outdated."""
-    detail = f"no run can start, and the state of the jobs is unknown. {why}"
-    return _stopped(now, OverallReason.REDIS_REFUSES_WRITES, detail)
 
 
 def changed(standing: JobState, state: RecordedState | None) -> bool:

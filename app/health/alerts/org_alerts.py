@@ -1,7 +1,7 @@
 """Alerts of organisations' collections: which messages each of their channels gets. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 from app.core.alert_message import AlertMessage
@@ -26,26 +26,12 @@ def plan(
     """
     watched = {k: one for k, one in recorded.items() if is_collection(k) or k == SCHEDULER}
     found = compose.plan(current, watched, AlertPolicy(group=0, remind=policy.remind))
-    return AlertPlan(
-        _collections(found.unhealthy), _collections(found.reminded), _collections(found.recovered)
-    )
-
-
-def _collections(keys: Iterable[str]) -> list[str]:
-    return [key for key in keys if is_collection(key)]
+    kept = {severity: [*filter(is_collection, keys)] for severity, keys in found.items()}
+    return {severity: keys for severity, keys in kept.items() if keys}
 
 
 def owners(plan_: AlertPlan) -> set[UUID]:
-    return {owner_id(key) for key in (*plan_.unhealthy, *plan_.reminded, *plan_.recovered)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """One organisation's part of a plan, with the collections' names as keys."""
-
-    plan: AlertPlan
-    current: CurrentStates
-    recorded: Mapping[str, RecordedState]
+    return {owner_id(key) for keys in plan_.values() for key in keys}
 
 
 def messages(
@@ -60,9 +46,7 @@ def messages(
         (channel, message)
         for channel in channels
         if (part := parts.get(channel.org_id)) is not None
-        for message in compose.channel_messages(
-            _channel(channel), part.plan, part.current, part.recorded, AlertPolicy()
-        )
+        for message in compose.channel_messages(_channel(channel), *part, AlertPolicy())
     ]
 
 
@@ -76,26 +60,25 @@ def _channel(route: ChannelRoute) -> AlertChannel:
 
 
 def _by_owner(plan_: AlertPlan) -> dict[UUID, AlertPlan]:
-    found: dict[UUID, tuple[list[str], list[str], list[str]]] = {}
-    for number, keys in enumerate((plan_.unhealthy, plan_.reminded, plan_.recovered)):
+    found: dict[UUID, dict[AlertSeverity, list[str]]] = {}
+    for severity, keys in plan_.items():
         for key in keys:
-            found.setdefault(owner_id(key), ([], [], []))[number].append(key)
-    return {org: AlertPlan(*lists) for org, lists in found.items()}
+            found.setdefault(owner_id(key), {}).setdefault(severity, []).append(key)
+    return {**found}
 
 
-def _part(keys: AlertPlan, current: CurrentStates, recorded: Mapping[str, RecordedState]) -> _Named:
-    def named(part: Iterable[str]) -> list[str]:
-        return [_shown(collection_name(key)) for key in part]
-
-    every = (*keys.unhealthy, *keys.reminded, *keys.recovered)
-    shown = {key: _shown(collection_name(key)) for key in every}
+def _part(
+    keys: AlertPlan, current: CurrentStates, recorded: Mapping[str, RecordedState]
+) -> tuple[AlertPlan, CurrentStates, Mapping[str, RecordedState]]:
+    """One organisation's part of a plan and the states, with the collections' names as keys."""
+    shown = {key: _shown(collection_name(key)) for part in keys.values() for key in part}
     states = {
         name: replace(current.states[key], key=name)
         for key, name in shown.items()
         if key in current.states
     }
-    return _Named(
-        AlertPlan(named(keys.unhealthy), named(keys.reminded), named(keys.recovered)),
+    return (
+        {severity: [shown[key] for key in part] for severity, part in keys.items()},
         CurrentStates(current.now, states),
         {name: replace(recorded[key], key=name) for key, name in shown.items()},
     )

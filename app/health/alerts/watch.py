@@ -14,13 +14,13 @@ from redis.exceptions import RedisError, ResponseError
 
 from app.core import log, redact
 from app.core.collection_keys import is_collection
-from app.core.enums import JobStatus
+from app.core.enums import AlertSeverity, JobStatus
 from app.core.tasks import Slices
 from app.health import keys
 from app.health.alerts import compose, job_state, org_alerts
 from app.health.alerts.compose import AlertChannel, AlertPlan, AlertPolicy
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
-from app.health.judge import DEFAULT_RULES, HealthRules
+from app.health.judge import DEFAULT_RULES, HealthRules, OverallReason
 from app.store import server_faults
 from app.store.db import Connection, Pool
 from app.store.reports import alerts
@@ -95,12 +95,8 @@ async def _seen(
         jobs = await keys.read_jobs(context.redis)
         workers = await keys.read_workers(context.redis)
         collections = await _claim_collections(context.redis)
-    except ResponseError as error:
-        why = server_faults.redis_sentence(error)
-        return CurrentStates(now, {SCHEDULER: job_state.redis_refuses_writes(why, now)})
     except (RedisError, OSError) as error:
-        why = server_faults.redis_sentence(error)
-        return CurrentStates(now, {SCHEDULER: job_state.redis_unreachable(why, now)})
+        return CurrentStates(now, {SCHEDULER: _without_redis(error, now)})
     intervals = [facts.interval_seconds for facts in jobs.values() if facts.interval_seconds]
     known = bool(jobs) or SCHEDULER in states
     slices = Slices(rest=1)
@@ -115,6 +111,15 @@ async def _seen(
     if collections:
         standings += await _collections(connection, states, now)
     return CurrentStates(now, {one.key: one for one in standings})
+
+
+def _without_redis(error: RedisError | OSError, now: datetime) -> JobState:
+    refuses = isinstance(error, ResponseError)
+    reason = OverallReason.REDIS_REFUSES_WRITES if refuses else OverallReason.REDIS_UNREACHABLE
+    why = server_faults.redis_sentence(error)
+    return job_state.stopped(
+        now, reason, f"no run can start, and the state of the jobs is unknown. {why}"
+    )
 
 
 async def _claim_collections(redis: Redis) -> bool:
@@ -174,9 +179,7 @@ async def _queue_message(
     current: CurrentStates,
     states: Mapping[str, RecordedState],
 ) -> None:  # fmt: skip
-    await alerts.mark_notified(
-        connection, (plan.unhealthy, plan.reminded, plan.recovered), current.now
-    )
+    await alerts.mark_notified(connection, plan, current.now)
     for channel in context.channels:
         found = compose.channel_messages(channel, plan, current, states, context.policy)
         for message in found:
@@ -197,15 +200,14 @@ async def _enqueue_to_organisations(
     states: Mapping[str, RecordedState],
 ) -> None:
     """Queue the messages to organisations' channels; the feed has the changes already."""
-    reported = (plan.unhealthy, plan.reminded, plan.recovered)
-    await alerts.mark_notified(connection, reported, current.now)
-    await org_store.remind(connection, plan.reminded, current.now)
+    await alerts.mark_notified(connection, plan, current.now)
+    await org_store.remind(connection, plan.get(AlertSeverity.WARNING, ()), current.now)
     channels = await org_store.channels(connection, org_alerts.owners(plan))
     found = org_alerts.messages(channels, plan, current, states)
     for channel, message in found:
         route = (channel.id, channel.org_id, channel.service)
         await org_store.enqueue(connection, route, message, current.now)
-    _log.info("alert.of_collections", collections=sum(map(len, reported)), messages=len(found))
+    _log.info("alert.of_collections", collections=sum(map(len, plan.values())), messages=len(found))
 
 
 async def _log_flips(flips: Sequence[JobState]) -> None:

@@ -1,6 +1,6 @@
 """Statements for health states, their flips, and the notifications about them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -173,12 +173,11 @@ async def record_flips(connection: Connection, flips: Sequence[HealthFlip], now:
 
 
 async def mark_notified(
-    connection: Connection,
-    notified: tuple[Sequence[str], Sequence[str], Sequence[str]],
-    now: datetime,
+    connection: Connection, notified: Mapping[AlertSeverity, Sequence[str]], now: datetime
 ) -> None:
     """Record notifications. `notified`: keys newly unhealthy, still unhealthy, and recovered."""
-    await connection.execute(MARK_NOTIFIED, *(list(keys) for keys in notified), now)
+    keys = (list(notified.get(severity, ())) for severity in AlertSeverity)
+    await connection.execute(MARK_NOTIFIED, *keys, now)
 
 
 async def enqueue(
