@@ -15,6 +15,7 @@ from redis.asyncio.connection import SSLConnection
 from app.core import config
 from app.core.config import Config
 from app.core.errors import BadConfig
+from app.core.setting_types import pings
 from app.queue.jobs import redis_pool
 from app.store.db import open_pool
 from scripts.tcp_server import tcp_server
@@ -452,6 +453,6 @@ def test_where_alerts_and_pings_go_is_checked_and_never_shown(
 def test_pings_are_read_job_by_job_whatever_stands_between_them() -> None:
     address = "https://hc.example.org/a?x=1"
 
-    read = config.pings(SecretStr(f"poll={address}, odds={address}\nnews=http://h/"))
+    read = pings(SecretStr(f"poll={address}, odds={address}\nnews=http://h/"))
 
     assert read == {"poll": address, "odds": address, "news": "http://h/"}

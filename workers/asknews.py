@@ -8,9 +8,10 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator
 
 from app.context import WorkerContext
-from app.core.config import MAX_ENTITY_LENGTH, Config
+from app.core.config import Config
 from app.core.errors import Auth
 from app.core.records import Article, Record, Story
+from app.core.setting_types import MAX_ENTITY_LENGTH
 from app.fetch.authenticated import BearerCredential, Login
 from app.fetch.tokens import ClientCredentials
 from app.sources.sites.asknews import AskNewsNews, AskNewsStories

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app.core.config import DEFAULT_JOBS, Config
+from app.core.config import Config
 from app.core.errors import BadJob
+from app.core.setting_types import DEFAULT_JOBS
 from workers.job import Job, declared_meanwhile
 
 ENTRY_POINTS = "rollcall.jobs"  # the group in which an installed package names its modules

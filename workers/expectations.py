@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from app.context import WorkerContext
-from app.core.config import PLATFORMS
 from app.core.enums import FailureKind, HealthReason, RunStatus
+from app.core.setting_types import PLATFORMS
 from app.sources.base import Source
 from app.sources.expectations import (
     NO_EXPECTATIONS,

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator
 
-from app.core.config import PLATFORMS, Config
+from app.core.config import Config
 from app.core.records import OddsEvent, Record
+from app.core.setting_types import PLATFORMS
 from app.sources.base import Source
 from app.sources.sites.bet9ja import Bet9ja
 from app.sources.sites.betpawa import BetPawa

@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import Field, ValidationError
 
 from app.context import WorkerContext
-from app.core.config import PLATFORMS
 from app.core.errors import Auth, Failure, Incomplete
+from app.core.setting_types import PLATFORMS
 from app.core.validation import fault_sentence
 from app.sources.base import Source
 from app.sources.sites.asknews import NEWS, STORIES

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli import connections, terminal
-from app.core import config
+from app.core import setting_types
 from app.orgs import one_time_login
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def login(
     """
 
     try:
-        address = None if base is None else config.base_url(base)
+        address = None if base is None else setting_types.base_url(base)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--base") from None
 

@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Collection, Sequence
 
 from app.core import config as settings
-from app.core.config import Config, pings
+from app.core.config import Config
 from app.core.enums import COLLECTION_TASK
+from app.core.setting_types import pings
 from app.health.alerts import send
 from app.health.alerts.send import Notifiers
 from app.health.findings import Finding, fault, ok, warning

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.core.config import PLATFORMS
 from app.core.records import Item
+from app.core.setting_types import PLATFORMS
 from workers import item_storage, odds, source_catalogue
 
 ALL = (*PLATFORMS, "asknews_news", "asknews_stories")

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from app.core import log
-from app.core.config import Config, pings
+from app.core.config import Config
 from app.core.enums import RunStatus
+from app.core.setting_types import pings
 from app.fetch import ping
 from app.health.judge import GOOD
 
