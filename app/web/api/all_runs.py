@@ -15,7 +15,7 @@ from app.store.runs import backlog, listing, run_pages
 from app.store.runs.listing import RunFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get, post
 from app.web.api.problems import RETRY_AFTER, Problem
 from app.web.api.schemas.jobs import (
     AllRuns,
@@ -126,24 +126,11 @@ def _with_id(row: dict[str, Any]) -> dict[str, Any]:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", RUNS, Scope.READ, list_all_runs, AllRuns, query=AllRunsQuery),
-    Endpoint("GET", RUN, Scope.READ, read_any_run, AnyRunWithSources),
-    Endpoint(
-        "POST",
-        f"{RUN}/cancel",
-        Scope.OPERATE,
-        cancel_any_run,
-        AnyRunWithSources,
-        body=ReasonRequest,
+    get(RUNS, Scope.READ, list_all_runs, AllRuns, query=AllRunsQuery),
+    get(RUN, Scope.READ, read_any_run, AnyRunWithSources),
+    post(f"{RUN}/cancel", Scope.OPERATE, cancel_any_run, AnyRunWithSources, body=ReasonRequest),
+    post(
+        f"{RUN}/retry", Scope.OPERATE, retry_any_run, QueuedRunBody, status=202, body=ReasonRequest
     ),
-    Endpoint(
-        "POST",
-        f"{RUN}/retry",
-        Scope.OPERATE,
-        retry_any_run,
-        QueuedRunBody,
-        status=202,
-        body=ReasonRequest,
-    ),
-    Endpoint("GET", "/operator/workers", Scope.READ, list_workers, Workers),
+    get("/operator/workers", Scope.READ, list_workers, Workers),
 )

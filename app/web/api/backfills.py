@@ -7,7 +7,7 @@ from app.ledger.backfill import BackfillRequest
 from app.orgs.steering import owner_of
 from app.store.schedules import backfills as store
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get, post
 from app.web.api.schemas.jobs import (
     BackfillBody,
     BackfillCreate,
@@ -88,9 +88,8 @@ async def stop_backfill(request: ApiRequest) -> ApiResponse:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", BACKFILLS, Scope.READ, list_backfills, Backfills),
-    Endpoint(
-        "POST",
+    get(BACKFILLS, Scope.READ, list_backfills, Backfills),
+    post(
         BACKFILLS,
         Scope.OPERATE,
         create_backfill,
@@ -99,8 +98,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         body=BackfillCreate,
         errors=(404,),
     ),
-    Endpoint("GET", BACKFILL, Scope.READ, read_backfill, BackfillBody),
-    Endpoint(
-        "POST", f"{BACKFILL}/stop", Scope.OPERATE, stop_backfill, BackfillBody, body=ReasonRequest
-    ),
+    get(BACKFILL, Scope.READ, read_backfill, BackfillBody),
+    post(f"{BACKFILL}/stop", Scope.OPERATE, stop_backfill, BackfillBody, body=ReasonRequest),
 )

@@ -13,7 +13,7 @@ from app.store.content.changes import Change, FeedPosition
 from app.store.db import UNAVAILABLE
 from app.web.api import auth, cursor, problems
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get
 from app.web.api.problems import RETRY_AFTER, Problem
 from app.web.api.schemas.changes import (
     ChangeBody,
@@ -162,16 +162,8 @@ def _body(one: Change) -> ChangeBody:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "GET",
-        "/collection/items/{key}/history",
-        Scope.READ,
-        item_history,
-        History,
-        query=HistoryQuery,
-    ),
-    Endpoint(
-        "GET",
+    get("/collection/items/{key}/history", Scope.READ, item_history, History, query=HistoryQuery),
+    get(
         "/collection/changes",
         Scope.READ,
         list_changes,
@@ -180,8 +172,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         errors=(410,),
         seconds=45,
     ),
-    Endpoint(
-        "GET",
+    get(
         "/collection/changes/stream",
         Scope.READ,
         stream_changes,

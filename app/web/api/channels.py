@@ -10,7 +10,7 @@ from app.store.db import Connection
 from app.store.orgs import alert_channels as store
 from app.store.orgs.alert_channels import StoredAlertChannel
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, delete, get, post
 from app.web.api.schemas.channels import ChannelBody, ChannelCreate, Channels
 from app.web.api.secrets import of_missing_key
 
@@ -79,11 +79,9 @@ CHANNEL = "/collection/channels/{channel_id}"
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", CHANNELS, Scope.READ, list_channels, Channels),
-    Endpoint(
-        "POST", CHANNELS, Scope.ADMIN, create_channel, ChannelBody, status=201, body=ChannelCreate
-    ),
-    Endpoint("GET", CHANNEL, Scope.READ, read_channel, ChannelBody),
-    Endpoint("DELETE", CHANNEL, Scope.ADMIN, delete_channel, status=204),
-    Endpoint("POST", f"{CHANNEL}/test", Scope.OPERATE, test_channel, ChannelBody, status=202),
+    get(CHANNELS, Scope.READ, list_channels, Channels),
+    post(CHANNELS, Scope.ADMIN, create_channel, ChannelBody, status=201, body=ChannelCreate),
+    get(CHANNEL, Scope.READ, read_channel, ChannelBody),
+    delete(CHANNEL, Scope.ADMIN, delete_channel, status=204),
+    post(f"{CHANNEL}/test", Scope.OPERATE, test_channel, ChannelBody, status=202),
 )

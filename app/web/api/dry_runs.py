@@ -12,7 +12,7 @@ from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.web.api import dry_run_pool
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, post
 from app.web.api.problems import Problem
 from app.web.api.schemas.dry_runs import DryRunRequest, DryRunResult
 from app.web.api.secrets import of_missing_key
@@ -63,8 +63,7 @@ async def _resolver(request: ApiRequest, recipe: Recipe, text: str) -> secrets.S
 SOURCES = "/collection/sources"
 SOURCE = "/collection/sources/{name}"
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "POST",
+    post(
         f"{SOURCES}/dry-run",
         Scope.OPERATE,
         try_recipe,
@@ -73,8 +72,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         seconds=dry_run_pool.REQUEST_SECONDS,
         once=False,
     ),
-    Endpoint(
-        "POST",
+    post(
         f"{SOURCE}/dry-run",
         Scope.OPERATE,
         try_source,

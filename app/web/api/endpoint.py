@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -76,3 +77,8 @@ class Endpoint:
     def summary(self) -> str:
         """The first line of the handler's docstring."""
         return (self.handler.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
+
+
+get, post, put, patch, delete = (
+    partial(Endpoint, method) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+)

@@ -12,7 +12,7 @@ from app.store.orgs.exports import ORG_EXPORTS
 from app.store.reports.exports import ExportRange
 from app.web.api import auth, problems
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get
 from app.web.api.problems import Problem
 from app.web.api.schemas.exports import ExportQuery
 
@@ -62,8 +62,7 @@ async def _counted(request: ApiRequest, parts: AsyncGenerator[bytes]) -> AsyncGe
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "GET",
+    get(
         "/collection/exports/{what}",
         Scope.READ,
         export_rows,

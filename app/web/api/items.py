@@ -11,7 +11,7 @@ from app.store.orgs import org_listing
 from app.store.orgs.org_listing import OrgItemFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get
 from app.web.api.schemas.items import ItemBody, Items, ItemsQuery
 
 MAX_PAGE_BYTES = 1_000_000  # of the data of a page's items; a page ends after the one that exceeds
@@ -62,5 +62,5 @@ async def _page(
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", "/collection/items", Scope.READ, list_items, Items, query=ItemsQuery),
+    get("/collection/items", Scope.READ, list_items, Items, query=ItemsQuery),
 )

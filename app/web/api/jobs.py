@@ -14,7 +14,7 @@ from app.orgs.steering import Act, WantedRun, owner_of
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get, post
 from app.web.api.schemas.jobs import JobBody, JobList, JobPause, JobRun, JobsQuery, ReasonRequest
 from app.web.api.schemas.runs import QueuedRunBody
 from app.web.health.snapshot import HealthSnapshot
@@ -108,18 +108,9 @@ def _job(state: ScheduleState, health: HealthSnapshot) -> JobBody:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", JOBS, Scope.READ, list_jobs, JobList, query=JobsQuery),
-    Endpoint("GET", JOB, Scope.READ, read_job, JobBody),
-    Endpoint("POST", f"{JOB}/pause", Scope.OPERATE, pause_job, JobBody, body=JobPause),
-    Endpoint("POST", f"{JOB}/resume", Scope.OPERATE, resume_job, JobBody, body=ReasonRequest),
-    Endpoint(
-        "POST",
-        f"{JOB}/run",
-        Scope.OPERATE,
-        run_job,
-        QueuedRunBody,
-        status=202,
-        body=JobRun,
-        seconds=30,
-    ),
+    get(JOBS, Scope.READ, list_jobs, JobList, query=JobsQuery),
+    get(JOB, Scope.READ, read_job, JobBody),
+    post(f"{JOB}/pause", Scope.OPERATE, pause_job, JobBody, body=JobPause),
+    post(f"{JOB}/resume", Scope.OPERATE, resume_job, JobBody, body=ReasonRequest),
+    post(f"{JOB}/run", Scope.OPERATE, run_job, QueuedRunBody, status=202, body=JobRun, seconds=30),
 )

@@ -13,7 +13,7 @@ from app.store.content import news_listing
 from app.store.content.news_listing import NewsFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get
 from app.web.api.schemas.data import (
     ArticleBody,
     Articles,
@@ -75,7 +75,7 @@ def _last(values: list[dict[str, Any]]) -> float | None:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", ARTICLES, Scope.READ, list_articles, Articles, query=NewsQuery, data=True),
-    Endpoint("GET", STORIES, Scope.READ, list_stories, Stories, query=NewsQuery, data=True),
-    Endpoint("GET", f"{STORIES}/{{story}}", Scope.READ, read_story, StoryBody, data=True),
+    get(ARTICLES, Scope.READ, list_articles, Articles, query=NewsQuery, data=True),
+    get(STORIES, Scope.READ, list_stories, Stories, query=NewsQuery, data=True),
+    get(f"{STORIES}/{{story}}", Scope.READ, read_story, StoryBody, data=True),
 )

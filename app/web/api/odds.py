@@ -18,7 +18,7 @@ from app.store.content import odds_comparison
 from app.store.content.odds_comparison import MatchFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get
 from app.web.api.schemas.data import (
     BestMatch,
     BestMatches,
@@ -148,20 +148,10 @@ def _move(move: dict[str, Any]) -> PriceMove:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "GET",
-        MATCHES,
-        Scope.READ,
-        list_matches,
-        Matches,
-        query=MatchesQuery,
-        stream=(CSV,),
-        data=True,
-    ),
-    Endpoint("GET", "/odds/best", Scope.READ, list_best, BestMatches, query=BestQuery, data=True),
-    Endpoint("GET", f"{MATCHES}/{{match}}", Scope.READ, read_match, MatchBody, data=True),
-    Endpoint(
-        "GET",
+    get(MATCHES, Scope.READ, list_matches, Matches, query=MatchesQuery, stream=(CSV,), data=True),
+    get("/odds/best", Scope.READ, list_best, BestMatches, query=BestQuery, data=True),
+    get(f"{MATCHES}/{{match}}", Scope.READ, read_match, MatchBody, data=True),
+    get(
         f"{MATCHES}/{{match}}/history",
         Scope.READ,
         price_history,

@@ -15,7 +15,7 @@ from app.store.orgs import orgs
 from app.store.orgs import usage as usage_rows
 from app.store.orgs.orgs import Org, Token
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, delete, get, patch, post
 from app.web.api.schemas.operator import (
     OrganizationBody,
     OrganizationChange,
@@ -130,9 +130,8 @@ ORG = "/operator/organizations/{org_id}"
 def _tokens(prefix: str) -> tuple[Endpoint, ...]:
     path = f"{prefix}/tokens"
     return (
-        Endpoint("GET", path, Scope.READ, list_tokens, Tokens, errors=(404,)),
-        Endpoint(
-            "POST",
+        get(path, Scope.READ, list_tokens, Tokens, errors=(404,)),
+        post(
             path,
             Scope.ADMIN,
             create_token,
@@ -146,9 +145,8 @@ def _tokens(prefix: str) -> tuple[Endpoint, ...]:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", ORGS, Scope.READ, list_organizations, Organizations),
-    Endpoint(
-        "POST",
+    get(ORGS, Scope.READ, list_organizations, Organizations),
+    post(
         ORGS,
         Scope.ADMIN,
         create_organization,
@@ -156,12 +154,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=201,
         body=OrganizationCreate,
     ),
-    Endpoint("GET", ORG, Scope.READ, read_organization, OrganizationBody),
-    Endpoint(
-        "PATCH", ORG, Scope.ADMIN, change_organization, OrganizationBody, body=OrganizationChange
-    ),
-    Endpoint("GET", f"{ORG}/usage", Scope.READ, read_organization_usage, UsageBody),
+    get(ORG, Scope.READ, read_organization, OrganizationBody),
+    patch(ORG, Scope.ADMIN, change_organization, OrganizationBody, body=OrganizationChange),
+    get(f"{ORG}/usage", Scope.READ, read_organization_usage, UsageBody),
     *_tokens("/operator"),
     *_tokens(ORG),
-    Endpoint("DELETE", "/operator/tokens/{token_id}", Scope.ADMIN, revoke_token, status=204),
+    delete("/operator/tokens/{token_id}", Scope.ADMIN, revoke_token, status=204),
 )

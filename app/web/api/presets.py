@@ -16,13 +16,8 @@ from app.store.orgs import presets as store
 from app.store.orgs.presets import CollectionPreset
 from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
-from app.web.api.schemas.presets import (
-    PresetBody,
-    PresetChange,
-    PresetCreate,
-    Presets,
-)
+from app.web.api.endpoint import Endpoint, delete, get, patch, post
+from app.web.api.schemas.presets import PresetBody, PresetChange, PresetCreate, Presets
 
 MAX_PRESETS = 200  # presets per organisation
 
@@ -147,20 +142,10 @@ PRESET = "/collection/presets/{preset_id}"
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", PRESETS, Scope.READ, list_presets, Presets),
-    Endpoint(
-        "POST",
-        PRESETS,
-        Scope.ADMIN,
-        create_preset,
-        PresetBody,
-        status=201,
-        body=PresetCreate,
-        etag=True,
-    ),
-    Endpoint("GET", PRESET, Scope.READ, read_preset, PresetBody, etag=True),
-    Endpoint(
-        "PATCH",
+    get(PRESETS, Scope.READ, list_presets, Presets),
+    post(PRESETS, Scope.ADMIN, create_preset, PresetBody, status=201, body=PresetCreate, etag=True),
+    get(PRESET, Scope.READ, read_preset, PresetBody, etag=True),
+    patch(
         PRESET,
         Scope.ADMIN,
         change_preset,
@@ -170,7 +155,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         if_match=True,
         errors=(404, 409),
     ),
-    Endpoint(
-        "DELETE", PRESET, Scope.ADMIN, delete_preset, status=204, if_match=True, errors=(409,)
-    ),
+    delete(PRESET, Scope.ADMIN, delete_preset, status=204, if_match=True, errors=(409,)),
 )

@@ -10,7 +10,7 @@ from app.core.enums import Scope
 from app.scheduling.schedule import Schedule
 from app.store.schedules import zones
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get
 from app.web.api.schemas.schedule import PreviewQuery, SchedulePreview, TickPreview
 
 TICKS_SHOWN = 10
@@ -71,8 +71,7 @@ SCHEDULE = "/collection/schedule"
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "GET",
+    get(
         f"{SCHEDULE}/preview",
         Scope.READ,
         preview_schedule,

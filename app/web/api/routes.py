@@ -44,8 +44,7 @@ def _mount(prefix: str) -> Mount:
     by_path = groupby(sorted(below, key=_order), _order)
     inner = [_route(path.removeprefix(prefix), list(group)) for (_, path), group in by_path]
     api = Starlette(
-        routes=inner,
-        exception_handlers={HTTPException: _http_error, Exception: _unexpected},
+        routes=inner, exception_handlers={HTTPException: _http_error, Exception: _unexpected}
     )
     api.router.redirect_slashes = False
     mount = Mount(prefix, api)

@@ -14,7 +14,7 @@ from app.store.runs import listing
 from app.store.runs.listing import RunFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get, post
 from app.web.api.schemas.runs import QueuedRunBody, RunBody, Runs, RunsQuery, RunWithSources
 
 RUNS, RUN = "/collection/runs", "/collection/runs/{run_id}"
@@ -102,17 +102,10 @@ def _with_id(row: dict[str, Any]) -> dict[str, Any]:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("POST", "/collection/run", Scope.OPERATE, ask_for_run, QueuedRunBody, status=202),
-    Endpoint(
-        "POST",
-        "/collections/{collection}/run",
-        Scope.OPERATE,
-        ask_for_run,
-        QueuedRunBody,
-        status=202,
-    ),
-    Endpoint("GET", RUNS, Scope.READ, list_runs, Runs, query=RunsQuery),
-    Endpoint("GET", RUN, Scope.READ, read_run, RunWithSources),
-    Endpoint("POST", f"{RUN}/cancel", Scope.OPERATE, cancel_run, RunWithSources),
-    Endpoint("POST", f"{RUN}/retry", Scope.OPERATE, retry_run, QueuedRunBody, status=202),
+    post("/collection/run", Scope.OPERATE, ask_for_run, QueuedRunBody, status=202),
+    post("/collections/{collection}/run", Scope.OPERATE, ask_for_run, QueuedRunBody, status=202),
+    get(RUNS, Scope.READ, list_runs, Runs, query=RunsQuery),
+    get(RUN, Scope.READ, read_run, RunWithSources),
+    post(f"{RUN}/cancel", Scope.OPERATE, cancel_run, RunWithSources),
+    post(f"{RUN}/retry", Scope.OPERATE, retry_run, QueuedRunBody, status=202),
 )

@@ -14,7 +14,7 @@ from app.store.orgs import org_listing
 from app.store.orgs.collection import CollectionSchedule
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, delete, get, patch, post
 from app.web.api.schemas.base import PageQuery
 from app.web.api.schemas.schedule import (
     CollectionBody,
@@ -112,11 +112,7 @@ async def _read(request: ApiRequest) -> CollectionSchedule | None:
 
 def _collection_request(request: ApiRequest) -> CollectionRequest:
     return CollectionRequest(
-        request.org_id,
-        request.principal.name,
-        request.now,
-        request.revision,
-        request.collection,
+        request.org_id, request.principal.name, request.now, request.revision, request.collection
     )
 
 
@@ -160,9 +156,8 @@ def _etag(schedule: CollectionSchedule | None) -> dict[str, str]:
 
 def _schedule(path: str) -> tuple[Endpoint, ...]:
     return (
-        Endpoint("GET", path, Scope.READ, read_schedule, ScheduleBody, etag=True),
-        Endpoint(
-            "PATCH",
+        get(path, Scope.READ, read_schedule, ScheduleBody, etag=True),
+        patch(
             path,
             Scope.ADMIN,
             change_schedule,
@@ -171,18 +166,15 @@ def _schedule(path: str) -> tuple[Endpoint, ...]:
             etag=True,
             if_match=True,
         ),
-        Endpoint(
-            "DELETE", path, Scope.ADMIN, retire_schedule, status=204, if_match=True, errors=(404,)
-        ),
-        Endpoint("GET", f"{path}/edits", Scope.READ, list_edits, Edits, query=PageQuery),
+        delete(path, Scope.ADMIN, retire_schedule, status=204, if_match=True, errors=(404,)),
+        get(f"{path}/edits", Scope.READ, list_edits, Edits, query=PageQuery),
     )
 
 
 def _pause(path: str) -> tuple[Endpoint, ...]:
     return (
-        Endpoint("GET", f"{path}/pause", Scope.READ, read_pause, PauseBody, etag=True),
-        Endpoint(
-            "POST",
+        get(f"{path}/pause", Scope.READ, read_pause, PauseBody, etag=True),
+        post(
             f"{path}/pause",
             Scope.OPERATE,
             pause_schedule,
@@ -192,8 +184,7 @@ def _pause(path: str) -> tuple[Endpoint, ...]:
             if_match=True,
             errors=(404, 409),
         ),
-        Endpoint(
-            "POST",
+        post(
             f"{path}/resume",
             Scope.OPERATE,
             resume_schedule,
@@ -207,7 +198,7 @@ def _pause(path: str) -> tuple[Endpoint, ...]:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", "/collections", Scope.READ, list_collections, Collections),
+    get("/collections", Scope.READ, list_collections, Collections),
     *_schedule("/collection/schedule"),
     *_pause("/collection/schedule"),
     *_schedule("/collections/{collection}/schedule"),

@@ -7,7 +7,7 @@ from app.core.errors import BadConfig, BadParameters, Conflict, NotFound, OverLi
 from app.orgs import secret_box, secrets
 from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, delete, get, put
 from app.web.api.problems import Problem
 from app.web.api.schemas.secrets import SecretName, SecretNames, SecretValue
 
@@ -57,7 +57,7 @@ SECRET = f"{SECRETS}/{{secret}}"
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", SECRETS, Scope.READ, list_secrets, SecretNames),
-    Endpoint("PUT", SECRET, Scope.ADMIN, put_secret, SecretName, body=SecretValue, errors=(409,)),
-    Endpoint("DELETE", SECRET, Scope.ADMIN, delete_secret, status=204),
+    get(SECRETS, Scope.READ, list_secrets, SecretNames),
+    put(SECRET, Scope.ADMIN, put_secret, SecretName, body=SecretValue, errors=(409,)),
+    delete(SECRET, Scope.ADMIN, delete_secret, status=204),
 )

@@ -17,7 +17,7 @@ from app.store.orgs.org_sources import OrgRecipe
 from app.store.orgs.recipe_revisions import RecipeRevision
 from app.web.api import dry_run_pool, problems
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, delete, get, post, put
 from app.web.api.schemas.sources import (
     OrgSourceBody,
     OrgSourceChange,
@@ -162,9 +162,8 @@ def _summary(stored: OrgRecipe) -> dict[str, object]:
 SOURCES = "/collection/sources"
 SOURCE = "/collection/sources/{name}"
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", SOURCES, Scope.READ, list_sources, OrgSourceList),
-    Endpoint(
-        "POST",
+    get(SOURCES, Scope.READ, list_sources, OrgSourceList),
+    post(
         SOURCES,
         Scope.ADMIN,
         create_source,
@@ -174,9 +173,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         etag=True,
         seconds=dry_run_pool.REQUEST_SECONDS,
     ),
-    Endpoint("GET", SOURCE, Scope.READ, read_source, OrgSourceBody, etag=True),
-    Endpoint(
-        "PUT",
+    get(SOURCE, Scope.READ, read_source, OrgSourceBody, etag=True),
+    put(
         SOURCE,
         Scope.ADMIN,
         change_source,
@@ -186,7 +184,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         if_match=True,
         seconds=dry_run_pool.REQUEST_SECONDS,
     ),
-    Endpoint(
-        "DELETE", SOURCE, Scope.ADMIN, delete_source, status=204, if_match=True, errors=(409,)
-    ),
+    delete(SOURCE, Scope.ADMIN, delete_source, status=204, if_match=True, errors=(409,)),
 )

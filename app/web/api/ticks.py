@@ -10,7 +10,7 @@ from app.store.reports import tick_listing
 from app.store.reports.tick_listing import TickFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get
 from app.web.api.schemas.ticks import (
     AllTicks,
     AllTicksQuery,
@@ -74,9 +74,7 @@ async def _page(
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", "/collection/ticks", Scope.READ, list_ticks, Ticks, query=TicksQuery),
-    Endpoint(
-        "GET", "/operator/jobs/{key}/ticks", Scope.READ, list_job_ticks, Ticks, query=TicksQuery
-    ),
-    Endpoint("GET", "/operator/ticks", Scope.READ, list_all_ticks, AllTicks, query=AllTicksQuery),
+    get("/collection/ticks", Scope.READ, list_ticks, Ticks, query=TicksQuery),
+    get("/operator/jobs/{key}/ticks", Scope.READ, list_job_ticks, Ticks, query=TicksQuery),
+    get("/operator/ticks", Scope.READ, list_all_ticks, AllTicks, query=AllTicksQuery),
 )

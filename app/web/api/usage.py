@@ -5,7 +5,7 @@ from dataclasses import asdict
 from app.core.enums import Scope
 from app.orgs import usage
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, get
 from app.web.api.schemas.usage import UsageBody
 
 
@@ -16,6 +16,4 @@ async def read_usage(request: ApiRequest) -> ApiResponse:
     return ApiResponse(UsageBody.model_validate(asdict(report)))
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", "/collection/usage", Scope.READ, read_usage, UsageBody),
-)
+ENDPOINTS: tuple[Endpoint, ...] = (get("/collection/usage", Scope.READ, read_usage, UsageBody),)

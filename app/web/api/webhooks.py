@@ -12,7 +12,7 @@ from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import Webhook
 from app.web.api import changes, cursor
 from app.web.api.context import ApiRequest, ApiResponse
-from app.web.api.endpoint import Endpoint
+from app.web.api.endpoint import Endpoint, delete, get, post
 from app.web.api.schemas.schedule import PauseRequest
 from app.web.api.schemas.webhooks import (
     Deliveries,
@@ -142,9 +142,8 @@ WEBHOOK = "/collection/webhooks/{webhook_id}"
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", WEBHOOKS, Scope.READ, list_webhooks, Webhooks),
-    Endpoint(
-        "POST",
+    get(WEBHOOKS, Scope.READ, list_webhooks, Webhooks),
+    post(
         WEBHOOKS,
         Scope.ADMIN,
         create_webhook,
@@ -153,22 +152,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         body=WebhookCreate,
         secret=True,
     ),
-    Endpoint("GET", WEBHOOK, Scope.READ, read_webhook, WebhookBody),
-    Endpoint("DELETE", WEBHOOK, Scope.ADMIN, delete_webhook, status=204),
-    Endpoint(
-        "POST", f"{WEBHOOK}/pause", Scope.OPERATE, pause_webhook, WebhookBody, body=PauseRequest
-    ),
-    Endpoint("POST", f"{WEBHOOK}/resume", Scope.OPERATE, resume_webhook, WebhookBody),
-    Endpoint("POST", f"{WEBHOOK}/test", Scope.OPERATE, send_test, WebhookTest, status=202),
-    Endpoint(
-        "POST", f"{WEBHOOK}/replay", Scope.OPERATE, replay_webhook, Replayed, body=WebhookReplay
-    ),
-    Endpoint(
-        "GET",
-        f"{WEBHOOK}/deliveries",
-        Scope.READ,
-        list_deliveries,
-        Deliveries,
-        query=DeliveriesQuery,
-    ),
+    get(WEBHOOK, Scope.READ, read_webhook, WebhookBody),
+    delete(WEBHOOK, Scope.ADMIN, delete_webhook, status=204),
+    post(f"{WEBHOOK}/pause", Scope.OPERATE, pause_webhook, WebhookBody, body=PauseRequest),
+    post(f"{WEBHOOK}/resume", Scope.OPERATE, resume_webhook, WebhookBody),
+    post(f"{WEBHOOK}/test", Scope.OPERATE, send_test, WebhookTest, status=202),
+    post(f"{WEBHOOK}/replay", Scope.OPERATE, replay_webhook, Replayed, body=WebhookReplay),
+    get(f"{WEBHOOK}/deliveries", Scope.READ, list_deliveries, Deliveries, query=DeliveriesQuery),
 )

@@ -80,9 +80,7 @@ Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_print
 SourceName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Expression = Annotated[str, Field(min_length=1, max_length=500, examples=["*/30 6-22 * * MON-FRI"])]
 Zone = Annotated[
-    str,
-    Field(min_length=1, max_length=64, examples=["Europe/Berlin"]),
-    AfterValidator(_zone),
+    str, Field(min_length=1, max_length=64, examples=["Europe/Berlin"]), AfterValidator(_zone)
 ]
 CollectionName = Annotated[str, Field(pattern=NAME_PATTERN_OF_COLLECTIONS, examples=["nightly"])]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE_ROWS), BeforeValidator(digits)]

@@ -15,10 +15,7 @@ from app.web.api.schemas.base import (
     digits,
 )
 
-Place = Annotated[
-    str,
-    Field(pattern=r"^\d{1,19}(\.\d{1,19})?$", examples=["0"]),
-]
+Place = Annotated[str, Field(pattern=r"^\d{1,19}(\.\d{1,19})?$", examples=["0"])]
 WaitSeconds = Annotated[int, Field(ge=0, le=30), BeforeValidator(digits)]
 
 
