@@ -1,12 +1,12 @@
 """Derives health facts from the newest runs and ticks of a job. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
 from app.core.enums import FailureKind, HealthReason, RunStatus, TickOutcome, TickReason
-from app.health.facts import SourceFacts
+from app.health.facts import JobFacts, SourceFacts
 from app.health.judge import BAD, GOOD, PARTIAL
 from app.scheduling.cron import Cron
 from app.scheduling.policies import Policies
@@ -25,33 +25,6 @@ FinishedRun = tuple[str, str | None, str | None, datetime]
 DecidedTick = tuple[str, str | None, datetime, int]
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """Facts from the newest finished runs. The fields are those of JobFacts."""
-
-    last_run: datetime | None = None
-    last_status: RunStatus | None = None
-    statuses: tuple[RunStatus | None, ...] = ()
-    failures: int = 0
-    failing_since: datetime | None = None
-    breach: HealthReason | None = None
-    breach_since: datetime | None = None
-    good: int = 0
-    finished: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TickFacts:
-    """Facts from the newest ticks. The fields are those of JobFacts."""
-
-    skips: int = 0
-    skipping_since: datetime | None = None
-    skip_reason: TickReason | None = None
-    rested_until: datetime | None = None
-    ran: int = 0
-    due: int = 0
-
-
 def _start(
     found: Sequence[datetime], known: Sequence[object], ill_since: datetime | None
 ) -> datetime | None:
@@ -65,29 +38,30 @@ def _start(
     return min(first, ill_since)
 
 
-def run_facts(newest: Sequence[FinishedRun], ill_since: datetime | None = None) -> RunFacts:
-    """Facts from finished runs, newest first: (status, error type, breach, end).
+def with_runs(
+    facts: JobFacts, newest: Sequence[FinishedRun], ill_since: datetime | None = None
+) -> JobFacts:
+    """Add what finished runs say, newest first: (status, error type, breach, end).
 
     `ill_since`: since when the job is recorded at fault.
     """
-    if not newest:
-        return RunFacts()
     statuses = [_status(end) for end in newest]
     known = [
         (status, end) for status, end in zip(statuses, newest, strict=True) if status in _CONCLUSIVE
     ]
     failing = [end for _, end in takewhile(lambda one: one[0] in BAD, known)]
-    breach = _breach(newest[0])
+    breach = _breach(newest[0]) if newest else None
     breached = list(takewhile(lambda end: _breach(end) == breach, newest)) if breach else []
-    return RunFacts(
-        last_run=newest[0][3],
-        last_status=RunStatus(newest[0][0]),
-        statuses=tuple(statuses[:HISTORY_RUNS]),
-        failures=len(failing),
+    return replace(
+        facts,
+        last_run=newest[0][3] if newest else None,
+        last_status=RunStatus(newest[0][0]) if newest else None,
+        history=tuple(statuses[:HISTORY_RUNS]),
+        consecutive_failures=len(failing),
         failing_since=_start([end[3] for end in failing], known, ill_since),
         breach=breach,
         breach_since=_start([end[3] for end in breached], newest, ill_since),
-        good=sum(status in GOOD for status in statuses),
+        succeeded=sum(status in GOOD for status in statuses),
         finished=len(newest),
     )
 
@@ -150,8 +124,10 @@ def _breach(end: FinishedRun) -> HealthReason | None:
     return HealthReason(end[2]) if end[2] in BREACHES else None
 
 
-def tick_facts(newest: Sequence[DecidedTick], ill_since: datetime | None = None) -> TickFacts:
-    """Facts from decided ticks, newest first: (outcome, reason, instant, number of ticks).
+def with_ticks(
+    facts: JobFacts, newest: Sequence[DecidedTick], ill_since: datetime | None = None
+) -> JobFacts:
+    """Add what decided ticks say, newest first: (outcome, reason, instant, number of ticks).
 
     `ill_since`: since when the job is recorded at fault.
     """
@@ -171,8 +147,9 @@ def tick_facts(newest: Sequence[DecidedTick], ill_since: datetime | None = None)
         taken = min(count, left - counted)
         counted += taken
         ran += taken if outcome == TickOutcome.RAN else 0
-    return TickFacts(
-        skips=sum(tick[3] for tick in skipped),
+    return replace(
+        facts,
+        skip_streak=sum(tick[3] for tick in skipped),
         skipping_since=_start([tick[2] for tick in skipped], parsed, ill_since),
         skip_reason=skipped[0][1] if skipped else None,
         rested_until=max(rested, default=None),

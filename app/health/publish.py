@@ -78,10 +78,9 @@ def _interval(schedule: Schedule) -> float | None:
 
 
 def _facts(row: JobRow) -> JobFacts:
-    ends = history.run_facts(row.ends, row.ill_since)
     known = JobFacts(
         job=row.job,
-        last_run=ends.last_run,
+        last_run=row.ends[0][3] if row.ends else None,
         last_success=row.last_success,
         enabled=row.enabled,
         paused_at=row.paused_at,
@@ -96,34 +95,23 @@ def _facts(row: JobRow) -> JobFacts:
         policies = Policies.from_spec(row.policies)
     except BadSchedule as error:
         return replace(known, unreadable=str(error))
-    ticks = history.tick_facts(row.ticks, row.ill_since)
+    known = history.with_runs(known, row.ends, row.ill_since)
+    known = history.with_ticks(known, row.ticks, row.ill_since)
     jitter = policies.jitter.total_seconds()
     return replace(
         known,
-        last_status=ends.last_status,
         next_run=policies.next_run_from(schedule, row.next_tick_at),
         interval_seconds=_interval(schedule),
-        consecutive_failures=ends.failures,
-        silent_after=history.silent_after(schedule, policies, _last_activity(row, ends, ticks)),
-        rested_until=ticks.rested_until,
-        history=ends.statuses,
-        failing_since=ends.failing_since,
-        skip_streak=ticks.skips,
-        skipping_since=ticks.skipping_since,
-        skip_reason=ticks.skip_reason,
+        silent_after=history.silent_after(
+            schedule, policies, _last_activity(known, row.registered_at)
+        ),
         late_by=None if row.late_by is None else row.late_by - jitter,
         grace_seconds=policies.misfire_grace.total_seconds(),
-        breach=ends.breach,
-        breach_since=ends.breach_since,
         last_new=row.last_new,
-        ran=ticks.ran,
-        due=ticks.due,
-        succeeded=ends.good,
-        finished=ends.finished,
         sources=history.source_facts(row.sources, dict(row.sources_new), row.ill_since),
     )
 
 
-def _last_activity(row: JobRow, ends: history.RunFacts, ticks: history.TickFacts) -> datetime:
-    known = [ends.last_run or row.registered_at, ticks.rested_until]
-    return max(instant for instant in known if instant is not None)
+def _last_activity(facts: JobFacts, registered_at: datetime) -> datetime:
+    last = facts.last_run or registered_at
+    return last if facts.rested_until is None else max(last, facts.rested_until)

@@ -3,11 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from app.core.enums import HealthReason, RunStatus, TickReason
-from app.health.history import run_facts, silent_after, tick_facts
+from app.health.facts import JobFacts
+from app.health.history import silent_after, with_runs, with_ticks
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 
 NOW = datetime(2026, 3, 6, 12, tzinfo=UTC)  # a Friday
+JOB = JobFacts("poll")
 
 
 def ago(minutes: float) -> datetime:
@@ -24,11 +26,11 @@ def test_a_streak_of_failures_reaches_back_to_the_last_good_run_and_over_our_own
         ("failure", None, None, ago(6)),
     ]
 
-    read = run_facts(newest)
+    read = with_runs(JOB, newest)
 
-    assert (read.failures, read.failing_since, read.last_run) == (2, ago(4), ago(1))
-    assert read.statuses[:2] == (RunStatus.FAILURE, None)
-    assert (read.good, read.finished) == (0, 6)
+    assert (read.consecutive_failures, read.failing_since, read.last_run) == (2, ago(4), ago(1))
+    assert read.history[:2] == (RunStatus.FAILURE, None)
+    assert (read.succeeded, read.finished) == (0, 6)
 
 
 def test_a_broken_expectation_is_that_of_the_last_run_and_began_with_the_first_in_a_row() -> None:
@@ -39,12 +41,12 @@ def test_a_broken_expectation_is_that_of_the_last_run_and_began_with_the_first_i
         ("success", None, "drift", ago(4)),
     ]
 
-    assert (run_facts(newest).breach, run_facts(newest).breach_since) == (
+    assert (with_runs(JOB, newest).breach, with_runs(JOB, newest).breach_since) == (
         HealthReason.DRIFT,
         ago(2),
     )
-    assert run_facts(newest[2:]).breach is None
-    assert run_facts([("success", None, "what?", ago(1))]).breach is None
+    assert with_runs(JOB, newest[2:]).breach is None
+    assert with_runs(JOB, [("success", None, "what?", ago(1))]).breach is None
 
 
 def test_a_streak_of_skips_leaves_out_what_was_let_go_on_purpose() -> None:
@@ -56,9 +58,9 @@ def test_a_streak_of_skips_leaves_out_what_was_let_go_on_purpose() -> None:
         ("ran", None, ago(5), 1),
     ]
 
-    read = tick_facts(newest)
+    read = with_ticks(JOB, newest)
 
-    assert (read.skips, read.skipping_since) == (61, ago(3))
+    assert (read.skip_streak, read.skipping_since) == (61, ago(3))
     assert (read.skip_reason, read.rested_until) == (TickReason.OVERLAP, ago(2))
     assert (read.ran, read.due) == (1, 63)
 
@@ -66,10 +68,10 @@ def test_a_streak_of_skips_leaves_out_what_was_let_go_on_purpose() -> None:
 def test_adherence_counts_a_hundred_ticks_and_no_more_of_a_long_gap() -> None:
     newest = [("ran", None, ago(1), 1), ("missed", "late", ago(2), 100_000)]
 
-    read = tick_facts(newest)
+    read = with_ticks(JOB, newest)
 
     assert (read.ran, read.due) == (1, 100)
-    assert tick_facts([]).due == 0
+    assert with_ticks(JOB, []).due == 0
 
 
 def test_a_cron_is_silent_after_its_next_instant_its_grace_and_its_time() -> None:
