@@ -100,7 +100,7 @@ async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> Back
     if request.missing:
         served = await store.successful_ticks(pool, state.id, request.since, request.until)
         ticks = [tick for tick in ticks if tick not in served]
-    policies = Policies.from_spec(state.policies)
+    Policies.from_spec(state.policies)  # raises BadSchedule
     backfill = Backfill(
         id=_uuid(
             f"{request.key} {request.name} {request.since.isoformat()} {request.until.isoformat()}"
@@ -110,8 +110,6 @@ async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> Back
         since=request.since,
         until=request.until,
         requested_by=request.by,
-        max_attempts=policies.max_attempts,
-        timeout=policies.timeout,
         concurrency=request.concurrency,
         reason=request.reason,
     )
@@ -213,17 +211,7 @@ async def _feed(
     except BadSchedule as error:  # held until it is mended, as its ticks are
         _log.error("schedule.undecidable", schedule=unfinished.key, error=str(error))
         return []
-    backfill = Backfill(
-        id=unfinished.id,
-        state=state,
-        name=unfinished.name,
-        since=unfinished.since,
-        until=unfinished.until,
-        requested_by=unfinished.requested_by,
-        max_attempts=policies.max_attempts,
-        timeout=policies.timeout,
-    )
-    created = await store.insert_runs(connection, backfill, chunk, now)
+    created = await store.insert_runs(connection, unfinished, (state, policies), chunk, now)
     await store.record_fed(connection, unfinished.id, len(chunk))
     return [QueuedRun(run_id, state.job) for run_id in created]
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.enums import RunStatus
+from app.scheduling.policies import Policies
 from app.store.db import Connection, Pool
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
@@ -26,7 +27,7 @@ TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('rollcall.backfills'))"
 
 # The oldest backfills that have ticks to run or runs to wait for, with their next ticks.
 UNFINISHED = """
-SELECT b.id, s.key, b.name, b.since, b.until, b.requested_by, b.concurrency,
+SELECT b.id, s.key, b.name, b.requested_by, b.concurrency,
        b.ticks[b.fed + 1 : b.fed + b.concurrency] AS next
 FROM backfills b JOIN schedules s ON s.id = b.schedule_id
 WHERE b.completed_at IS NULL ORDER BY b.created_at LIMIT 20
@@ -96,9 +97,9 @@ WHERE t.schedule_id = $1 AND t.scheduled_for BETWEEN $2 AND $3 AND t.outcome = '
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """One backfill: the schedule, the range of ticks, the requester, and the runs' limits.
+    """One backfill: the schedule, the range of ticks, and who requested it and why.
 
-    `timeout`: seconds for each run. `concurrency`: runs open at the same time.
+    `concurrency`: runs open at the same time.
     """
 
     id: UUID
@@ -107,8 +108,6 @@ class Backfill:
     since: datetime
     until: datetime
     requested_by: str
-    max_attempts: int
-    timeout: float
     concurrency: int = 1
     reason: str = ""
 
@@ -120,8 +119,6 @@ class UnfinishedBackfill:
     id: UUID
     key: str
     name: str
-    since: datetime
-    until: datetime
     requested_by: str
     concurrency: int
     next_ticks: Sequence[datetime]
@@ -230,22 +227,27 @@ async def free_slots(connection: Connection, now: datetime, limit: int) -> int:
 
 async def insert_runs(
     connection: Connection,
-    backfill: Backfill,
+    backfill: UnfinishedBackfill,
+    of: tuple[ScheduleState, Policies],
     runs: Sequence[tuple[UUID, datetime]],
     now: datetime,
 ) -> list[UUID]:
-    """Insert queued runs for these ticks; returns the ids of those that did not exist yet."""
+    """Insert queued runs of a backfill; returns the ids of those that did not exist yet.
+
+    `of`: its schedule, with the policies of that. `runs`: the id and the tick of each.
+    """
+    state, policies = of
     rows = await connection.fetch(
         INSERT_RUNS,
         [run_id for run_id, _ in runs],
         [at for _, at in runs],
-        backfill.state.job,
+        state.job,
         backfill.requested_by,
-        schedule_rows.manual_params(backfill.state),
-        backfill.max_attempts,
-        backfill.timeout,
+        schedule_rows.manual_params(state),
+        policies.max_attempts,
+        policies.timeout,
         now,
-        backfill.state.id,
+        state.id,
         backfill.id,
     )
     return [row["execution_id"] for row in rows]
