@@ -73,13 +73,6 @@ class WorkerContext:
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
     fetchers: dict[str, AnyFetcher] = field(default_factory=dict[str, AnyFetcher])
 
-    def add_site(self, name: str, client: httpx.AsyncClient, limits: HostLimits) -> None:
-        """Add a built-in source, which is fetched by `client` within `limits`."""
-        self.clients[name] = client
-        self.fetchers[name] = Fetcher(
-            client, self.limiter, source=name, limits=limits, clock=self.clock
-        )
-
     async def synchronise(self) -> None:
         """Synchronise with the database's clock."""
         await self.clock.synchronise(self.control)
@@ -144,14 +137,9 @@ async def open_context(
             large_pages=thread.large_pages,
             hide=redact.text_redactor(config.secrets()),
         )
-        webhooks = await stack.enter_async_context(clients.guarded(WEBHOOK_CONNECTIONS))
-        context.clients[WEBHOOK_CLIENT] = webhooks
         stack.push_async_callback(limiter.close)
         await context.heartbeat.beat()
-        for name, limits in sources.items():
-            client = await stack.enter_async_context(clients.of_site(limits))
-            context.add_site(name, client, limits)
-        _add_logins(context.fetchers, logins)
+        await _open_sites(context, clients, (sources, logins), stack)
         yield context
 
 
@@ -234,12 +222,22 @@ class ClientFactory:
         )
 
 
-def _add_logins(fetchers: dict[str, AnyFetcher], logins: Mapping[str, Login]) -> None:
+async def _open_sites(
+    context: WorkerContext,
+    clients: ClientFactory,
+    sites: tuple[Mapping[str, HostLimits], Mapping[str, Login]],
+    stack: AsyncExitStack,
+) -> None:
+    """Open the clients of webhooks and of built-in sources, by limits and credentials by name."""
+    webhooks = await stack.enter_async_context(clients.guarded(WEBHOOK_CONNECTIONS))
+    context.clients[WEBHOOK_CLIENT] = webhooks
+    sources, logins = sites
     providers: dict[ClientCredentials, TokenProvider] = {}
-    for name, login in logins.items():
-        fetcher = fetchers[name]
-        if isinstance(fetcher, Fetcher):
-            fetchers[name] = with_login(fetcher, login, providers)
+    for name, limits in sources.items():
+        client = await stack.enter_async_context(clients.of_site(limits))
+        fetcher = Fetcher(client, context.limiter, source=name, limits=limits, clock=context.clock)
+        context.clients[name] = client
+        context.fetchers[name] = with_login(fetcher, logins.get(name), providers)
 
 
 def worker_context(ctx: dict[str, Any]) -> WorkerContext:

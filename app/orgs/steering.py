@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.core.collection_keys import collection_name
+from app.core.collection_keys import collection_name, is_collection, owner_id
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, OPEN_STATUSES
 from app.core.errors import BadParameters, BadSchedule, InvalidValue, UnknownJob, WrongState
@@ -129,11 +129,10 @@ class Steering:
 
 def owner_of(key: str) -> UUID | None:
     """Return the organisation whose collection the schedule is; None if it is the operator's."""
-    task, _, rest = key.partition(":")
-    if task != COLLECTION_TASK or not rest:
+    if not is_collection(key):
         return None
     try:
-        return UUID(rest.partition(":")[0])
+        return owner_id(key)
     except ValueError:
         raise UnknownJob(f"there is no schedule {key!r}") from None
 

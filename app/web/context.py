@@ -32,7 +32,7 @@ from app.store import db, tenancy
 from app.store.db import UNAVAILABLE, Connection, Pool
 from app.store.reports import overview
 from app.store.runs.run_rows import QueuedRun
-from app.store.servers import server_urls
+from app.store.servers import ServerUrls, server_urls
 from app.web.api.dry_run_pool import DryRunner, open_dry_runner
 from app.web.dashboard.job_rows import StripCache
 from app.web.dashboard.jobs_html import DrawnRows
@@ -214,16 +214,7 @@ async def open_web_context(
     """
     async with AsyncExitStack() as stack:
         urls = await asyncio.to_thread(server_urls, config)
-        redis = redis_pool(
-            urls.redis,
-            ssl_cert_reqs=config.redis_ssl_cert_reqs,
-            max_connections=REDIS_CONNECTIONS,
-            timeout=REDIS_SECONDS,
-        )
-        stack.push_async_callback(redis.aclose, close_connection_pool=True)
-        pool = await _open_pool(urls.database)
-        stack.push_async_callback(_close_pool, pool)
-        await check_schema(pool)
+        redis, pool = await _open_servers(config, urls, stack)
         watcher = AlertWatcher(config, pool, redis)
         stack.push_async_callback(watcher.close)
         watch = asyncio.create_task(watcher.run_forever(ALERT_CHECK_SECONDS))
@@ -255,15 +246,27 @@ async def open_web_context(
         yield context
 
 
-async def _open_pool(database_url: str) -> Pool:
-    return await db.create_pool(
-        database_url,
+async def _open_servers(
+    config: Config, urls: ServerUrls, stack: AsyncExitStack
+) -> tuple[ArqRedis, Pool]:
+    redis = redis_pool(
+        urls.redis,
+        ssl_cert_reqs=config.redis_ssl_cert_reqs,
+        max_connections=REDIS_CONNECTIONS,
+        timeout=REDIS_SECONDS,
+    )
+    stack.push_async_callback(redis.aclose, close_connection_pool=True)
+    pool = await db.create_pool(
+        urls.database,
         {"application_name": "rollcall web", "timezone": "UTC"},
         min_size=0,  # Postgres may be down
         max_size=POSTGRES_CONNECTIONS,
         timeout=CONNECT_SECONDS,
         command_timeout=STATEMENT_SECONDS,
     )
+    stack.push_async_callback(_close_pool, pool)
+    await check_schema(pool)
+    return redis, pool
 
 
 async def _close_pool(pool: Pool) -> None:
