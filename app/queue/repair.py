@@ -252,8 +252,7 @@ async def _repair_queue(redis: ArqRedis, queue: str, now: float) -> int:
         return 1
     far = f"({now * 1e3 + MAX_QUEUE_AHEAD_MS:.0f}"
     (removed, entries) = await _ask(
-        redis,
-        [("ZREMRANGEBYSCORE", queue, far, "+inf"), ("ZRANGE", queue, 0, QUEUE_SCAN - 1)],
+        redis, [("ZREMRANGEBYSCORE", queue, far, "+inf"), ("ZRANGE", queue, 0, QUEUE_SCAN - 1)]
     )
     if isinstance(removed, RedisError):  # it takes no writes: a replica, or one with a full disk
         raise removed

@@ -35,6 +35,7 @@ from app.queue.job_claims import CLAIM, DEFER, FINISH, RELEASE, RENEW
 from app.queue.jobs import WAKE_CHANNEL, RedisClient, enqueue_crons
 from app.queue.repair import RedisRepair
 from app.queue.unknown import KnownFunctions
+from app.queue.wake_ups import WakeUps
 from app.store import server_faults
 
 log = logger(__name__)
@@ -43,7 +44,6 @@ LEASE_SECONDS = 15.0
 CLEANUP_SECONDS = 4.0  # for cancelled jobs to record it; Heroku allows 30 s in all
 RELEASE_SECONDS = 1.0
 RETRY_SECONDS = 0.2
-WAKE_PING_SECONDS = 5.0  # of silence on the wake connection before it is pinged
 CLAIM_SCAN_LIMIT = 1_000  # ids to read from the head of the queue, other workers' claims included
 
 REDIS_ERRORS = (RedisError, OSError)
@@ -59,12 +59,8 @@ class _State:
     token: str = field(default_factory=lambda: uuid4().hex)
     clock: Callable[[], float] = elapsed
     starting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
-    wake_ids: dict[str, None] = field(default_factory=dict[str, None])  # ids to start, in order
-    scan: bool = False  # scan the queue as well
+    wake_ups: WakeUps = field(default_factory=WakeUps)
     backlogged: bool = False  # due jobs wait for a free slot
-    due: dict[int, set[str]] = field(default_factory=dict[int, set[str]])
-    timers: dict[int, asyncio.TimerHandle] = field(default_factory=dict[int, asyncio.TimerHandle])
     scores: dict[str, int] = field(default_factory=dict[str, int])  # of the jobs that run
     fetched: FetchedJobs = field(default_factory=FetchedJobs)
     stale_claims: bool = False  # this worker may hold claims without a running job
@@ -295,7 +291,7 @@ class SurvivingWorker(arq.worker.Worker):
             self._state.stale_claims = False
             self._state.backlogged = bool(more_due) or (self._state.backlogged and bool(job_ids))
             for job_id, due in _pairs(later):
-                self._add_timer(due, due - now, job_id)
+                self._state.wake_ups.add_timer(due, due - now, job_id)
             await self._start_claimed(ClaimedJob.read(claimed))
 
     async def _start_claimed(self, claimed: list[ClaimedJob]) -> None:
@@ -324,69 +320,26 @@ class SurvivingWorker(arq.worker.Worker):
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()
         if self._state.backlogged:
-            self._wake(scan=True)
+            self._state.wake_ups.wake(scan=True)
 
     async def _release_claims(self) -> None:
         prefixes = (in_progress_key_prefix, retry_key_prefix)
         args = (*prefixes, self._state.token, CLAIM_SCAN_LIMIT)
         await RELEASE(self.pool, self.queue_name, *args, *self._running())
 
-    # Wake-ups: from the channel, from timers, from a slot becoming free
-
-    def _wake(self, *job_ids: str, scan: bool = False) -> None:
-        self._state.wake_ids.update(dict.fromkeys(job_ids))
-        self._state.scan |= scan
-        self._state.woken.set()
-
     async def _claim_when_woken(self) -> None:
-        state = self._state
         while True:
-            await state.woken.wait()
-            state.woken.clear()
-            job_ids, state.wake_ids = list(state.wake_ids), {}
-            scan, state.scan = state.scan or len(job_ids) > CLAIM_SCAN_LIMIT, False
+            job_ids, scan = await self._state.wake_ups.next()
+            scan = scan or len(job_ids) > CLAIM_SCAN_LIMIT
             if job_ids and not scan:
                 await self._succeeds(self._claim(job_ids))
             if scan:
                 await self._succeeds(self._claim_next())
 
-    def _add_timer(self, due_ms: int, delay_ms: int, job_id: str) -> None:
-        self._state.due.setdefault(due_ms, set()).add(job_id)
-        if due_ms not in self._state.timers:
-            self._state.timers[due_ms] = self.loop.call_later(
-                delay_ms / 1000, self._timer_fired, due_ms
-            )
-
-    def _timer_fired(self, due_ms: int) -> None:
-        # If Redis' clock has not reached it after all, the claim sets another timer.
-        self._state.timers.pop(due_ms)
-        self._wake(*self._state.due.pop(due_ms))
-
     async def _listen(self) -> None:
         while True:
-            await self._succeeds(self._receive_wake_ups())
+            await self._succeeds(self._state.wake_ups.listen(cast("RedisClient", self.pool)))
             await asyncio.sleep(RETRY_SECONDS)
-
-    async def _receive_wake_ups(self) -> None:
-        async with cast("RedisClient", self.pool).pubsub() as pubsub:
-            await pubsub.subscribe(WAKE_CHANNEL)
-            ping_sent = False
-            while True:
-                message = await pubsub.get_message(timeout=WAKE_PING_SECONDS)
-                if message is not None:
-                    self._handle_wake_up(message)
-                elif ping_sent:
-                    raise TimeoutError("the wake connection does not respond")
-                else:
-                    await pubsub.ping()
-                ping_sent = message is None
-
-    def _handle_wake_up(self, message: dict[str, Any]) -> None:
-        job_id = message["data"] if message["type"] == "message" else b""
-        if job_id:
-            self._wake(job_id.decode(errors="replace"))
-        elif message["type"] != "pong":
-            self._wake(scan=True)  # a batch was announced, or we have just subscribed
 
     # Leases
 
@@ -565,8 +518,7 @@ class SurvivingWorker(arq.worker.Worker):
                 await self.on_shutdown(self.ctx)
 
     async def _stop_background(self) -> None:
-        for timer in self._state.timers.values():
-            timer.cancel()
+        self._state.wake_ups.cancel_timers()
         await cancel_all(self._state.background)
 
     async def _release_keys(self) -> None:
