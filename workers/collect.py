@@ -191,10 +191,7 @@ class Collector:
             return failure
 
     async def _page_result(
-        self,
-        page: FetchedPage,
-        records: Sequence[Record],
-        end: ListingEnd | Incomplete | None,
+        self, page: FetchedPage, records: Sequence[Record], end: ListingEnd | Incomplete | None
     ) -> PageResult:
         part = "" if page.raw.partition is None else page.raw.partition.key
         if page.known is not None:

@@ -27,10 +27,7 @@ DEFAULT_MAX_INVALID = 0.1  # the share of records that may be rejected, if the r
 # Odds: listings shrink after a weekend and in summer, but not this much from one hour to the next.
 # An event of which one price was rejected counts as read and as rejected, so more may be.
 ODDS = Expectations(
-    may_be_empty=False,
-    max_drop=0.6,
-    drop_min_baseline=SMALL_SAMPLE_ROWS,
-    max_rejected_share=0.25,
+    may_be_empty=False, max_drop=0.6, drop_min_baseline=SMALL_SAMPLE_ROWS, max_rejected_share=0.25
 )
 # News: a poll may find nothing new; what it finds must be recent.
 NEWS = Expectations(
@@ -40,11 +37,7 @@ NEWS = Expectations(
     max_age=timedelta(hours=72),
 )
 STORIES = Expectations(max_field_drop=0.6, max_rejected_share=DEFAULT_MAX_INVALID)
-BUILT_IN = {
-    **dict.fromkeys(PLATFORMS, ODDS),
-    "asknews_news": NEWS,
-    "asknews_stories": STORIES,
-}
+BUILT_IN = {**dict.fromkeys(PLATFORMS, ODDS), "asknews_news": NEWS, "asknews_stories": STORIES}
 DEFAULT_MAX_DROP = 0.9  # the largest drop of a recipe's rows, if the recipe sets none
 
 

@@ -92,9 +92,7 @@ class Isolation:
         if job.timeout is not None and claimed.schedule_key is None:
             seconds = min(seconds, job.timeout)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", self._module),
-            stdin=asyncio.subprocess.PIPE,
-            cwd=self._folder,
+            *(sys.executable, "-m", self._module), stdin=asyncio.subprocess.PIPE, cwd=self._folder
         )
         _log.info("run.isolated", execution_id=str(claimed.run_id), pid=process.pid)
         try:

@@ -180,10 +180,7 @@ async def _wait_for_servers(step: Callable[[], Awaitable[Result]]) -> Result:
 
 
 async def _initialise(
-    ctx: dict[str, Any],
-    context: WorkerContext,
-    leases: Leases,
-    jobs: JobRegistry,
+    ctx: dict[str, Any], context: WorkerContext, leases: Leases, jobs: JobRegistry
 ) -> None:
     await changes.continue_clock(context.pool)  # before anything changes
     if not await tenancy.rls_enforced(context.pool):

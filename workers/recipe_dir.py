@@ -114,10 +114,7 @@ def declare_schedule(config: Config, shelved: LoadedRecipe) -> DeclaredSchedule:
     key = KEY_PREFIX + shelved.name
     schedule = shelved.schedule or When.every(DEFAULT_INTERVAL)
     return DeclaredSchedule(
-        key=key,
-        job=JOB,
-        schedule=When(schedule.rule, key),
-        policies=_policies(config, shelved),
+        key=key, job=JOB, schedule=When(schedule.rule, key), policies=_policies(config, shelved)
     )
 
 

@@ -89,10 +89,7 @@ class SourceWriter:
         self.errors[part.key] = recorded | {"attempts": 0}
 
     async def commit(
-        self,
-        part: Partition,
-        page: PageResult | None,
-        end: ListingEnd | Incomplete | None,
+        self, part: Partition, page: PageResult | None, end: ListingEnd | Incomplete | None
     ) -> None:
         """Store a page, or nothing more, and the source's new row, in one transaction.
 
@@ -102,10 +99,7 @@ class SourceWriter:
             await outwait_locks(lambda: self._commit_once(self.partitions[part.key], page, end))
 
     async def _commit_once(
-        self,
-        collected: Progress,
-        page: PageResult | None,
-        end: ListingEnd | Incomplete | None,
+        self, collected: Progress, page: PageResult | None, end: ListingEnd | Incomplete | None
     ) -> None:
         async with tenancy.transaction(self._context.pool, self._claimed.org_id) as connection:
             counts, redo = Counts(), self.row.unfinished_counts
@@ -161,11 +155,7 @@ class SourceWriter:
         )
 
     async def _complete(
-        self,
-        connection: Connection,
-        collected: Progress,
-        end: ListingEnd,
-        row: SourceProgress,
+        self, connection: Connection, collected: Progress, end: ListingEnd, row: SourceProgress
     ) -> SourceProgress:
         """Record the listing of a partition whose end was seen; returns the row with it."""
         tracker, run_id = self._group.listing_tracker, self._claimed.run_id

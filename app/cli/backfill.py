@@ -49,8 +49,7 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
         int | None, typer.Option(min=1, max=100, help="Runs open at the same time; default: 1.")
     ] = None,
     stop: Annotated[
-        bool,
-        typer.Option("--stop", help="Add no more runs to what is under way in this range."),
+        bool, typer.Option("--stop", help="Add no more runs to what is under way in this range.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: terminal.JSON = False,

@@ -111,10 +111,7 @@ def lazy_group(commands: Mapping[str, LazyCommand]) -> type[TyperGroup]:
             # As far as help and suggestions need them.
             shown = {
                 name: TyperCommand(
-                    name,
-                    help=one.help,
-                    short_help=_first_sentence(one.help),
-                    rich_markup_mode=None,
+                    name, help=one.help, short_help=_first_sentence(one.help), rich_markup_mode=None
                 )
                 for name, one in commands.items()
             }

@@ -35,10 +35,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"([?&]once=)[\w-]+"), rf"\1{HIDDEN}"),
     (re.compile(r"\b([Bb]earer|Basic)\s+[\w.~+/=-]{8,}"), rf"\1 {HIDDEN}"),
     (re.compile(rf"({_NAME}{_SIGN}){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (
-        re.compile(rf"(authorization{_SIGN})(?!Bearer|Basic){_VALUE}", re.IGNORECASE),
-        rf"\1{HIDDEN}",
-    ),
+    (re.compile(rf"(authorization{_SIGN})(?!Bearer|Basic){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
 )
 # Of the same few names and values, most lines consist.
 MAX_KNOWN_VALUES = 2_048

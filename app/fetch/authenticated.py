@@ -16,12 +16,7 @@ from app.core.errors import Auth
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts
 from app.fetch.permits import Limiter
-from app.fetch.tokens import (
-    AuthenticatedFetcher,
-    ClientCredentials,
-    TokenProvider,
-    token_provider,
-)
+from app.fetch.tokens import AuthenticatedFetcher, ClientCredentials, TokenProvider, token_provider
 
 MAX_FETCHERS = 4_096
 MAX_PROVIDERS = 1_024

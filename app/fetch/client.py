@@ -354,11 +354,7 @@ class Fetcher:
         if hold is not None:
             hold.waiting = False
         received = ReceivedBody(hold)
-        outgoing.extensions = {
-            **outgoing.extensions,
-            "max_bytes": self.max_bytes,
-            "body": received,
-        }
+        outgoing.extensions = {**outgoing.extensions, "max_bytes": self.max_bytes, "body": received}
         try:
             async with asyncio.timeout(left):
                 response = await self.client.send(outgoing, stream=True)

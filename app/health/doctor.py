@@ -280,12 +280,7 @@ async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
     if stuck:
         message = f"{stuck} runs have lost their worker and were not claimed again"
         found.append(fault("runs", message, "start a worker that has their job"))
-    return [
-        *found,
-        *unreadable.values(),
-        *await _gaps(pool),
-        *await _undeclared(targets),
-    ]
+    return [*found, *unreadable.values(), *await _gaps(pool), *await _undeclared(targets)]
 
 
 async def _unreadable(pool: Pool) -> dict[str, Finding]:

@@ -220,9 +220,7 @@ def _source_stale(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault 
     )
 
 
-def _sources_fault(
-    found: Sequence[tuple[SourceFacts, datetime | None]],
-) -> _Fault | None:
+def _sources_fault(found: Sequence[tuple[SourceFacts, datetime | None]]) -> _Fault | None:
     if not found:
         return None
     since = min((at for _, at in found if at is not None), default=None)

@@ -19,13 +19,7 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.runs.run_rows import QueuedRun, cancel_open
-from app.store.schedules import (
-    decisions,
-    schedule_edits,
-    schedule_rows,
-    schedule_versions,
-    zones,
-)
+from app.store.schedules import decisions, schedule_edits, schedule_rows, schedule_versions, zones
 from app.store.schedules.schedule_rows import ScheduleState
 
 _INSTANT = timedelta(microseconds=1)

@@ -41,11 +41,7 @@ class SourcePaceRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "source_paces"
     __table_args__ = (
         Index(
-            "source_paces_key",
-            "org_id",
-            "source",
-            unique=True,
-            postgresql_nulls_not_distinct=True,
+            "source_paces_key", "org_id", "source", unique=True, postgresql_nulls_not_distinct=True
         ),
     )
 

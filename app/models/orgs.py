@@ -4,16 +4,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ForeignKey,
-    Identity,
-    Index,
-    LargeBinary,
-    false,
-    text,
-)
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, LargeBinary, false, text
 from sqlmodel import Field, SQLModel
 
 from app.core.enums import Scope
@@ -57,10 +48,7 @@ class ApiTokenRow(SQLModel, table=True):
     """
 
     __tablename__: ClassVar[Any] = "api_tokens"
-    __table_args__ = (
-        one_of("scope", Scope, "api_tokens_scope"),
-        Index("api_tokens_org", "org_id"),
-    )
+    __table_args__ = (one_of("scope", Scope, "api_tokens_scope"), Index("api_tokens_org", "org_id"))
 
     id: UUID = Field(primary_key=True)
     org_id: UUID | None = Field(default=None, sa_column=org(null=True))

@@ -59,11 +59,7 @@ class RunRow(SQLModel, table=True):
         ),
         Index("runs_requested", "created_at", postgresql_where=text("trigger <> 'scheduled'")),
         Index("runs_backfill", "backfill_id", postgresql_where=text("backfill_id IS NOT NULL")),
-        Index(
-            "runs_open",
-            "schedule_id",
-            postgresql_where=text("status IN ('queued', 'running')"),
-        ),
+        Index("runs_open", "schedule_id", postgresql_where=text("status IN ('queued', 'running')")),
         Index("runs_leases", "lease_expires_at", postgresql_where=text("status = 'running'")),
         Index("runs_waiting", "queued_at", postgresql_where=text("status = 'queued'")),
         Index(
@@ -78,8 +74,7 @@ class RunRow(SQLModel, table=True):
     execution_id: UUID = Field(primary_key=True)
     job: str
     schedule_id: int | None = Field(
-        default=None,
-        sa_column=Column(BigInteger, ForeignKey("schedules.id", ondelete="SET NULL")),
+        default=None, sa_column=Column(BigInteger, ForeignKey("schedules.id", ondelete="SET NULL"))
     )
     scheduled_for: datetime | None = Field(default=None, sa_column=instant(null=True))
     trigger: str

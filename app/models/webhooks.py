@@ -51,11 +51,7 @@ class WebhookDeliveryRow(SQLModel, table=True):
             "state <> 'undelivered' OR reason IS NOT NULL", name="webhook_deliveries_reason"
         ),
         Index("webhook_deliveries_hook", "webhook_id", "number"),
-        Index(
-            "webhook_deliveries_due",
-            "next_try_at",
-            postgresql_where=text("state = 'waiting'"),
-        ),
+        Index("webhook_deliveries_due", "next_try_at", postgresql_where=text("state = 'waiting'")),
         Index(
             "webhook_deliveries_waiting",
             "webhook_id",

@@ -211,14 +211,7 @@ def _pick(outcome: MarketOutcome, offers: Sequence[OddsOffer], since: datetime) 
     for o in sorted(offers, key=lambda offer: offer.seen_at):
         stale = o.seen_at < since
         quotes[o.platform] = Quote(
-            o.platform,
-            o.price,
-            o.active,
-            stale,
-            o.seen_at,
-            o.changed_at,
-            o.run_id,
-            o.seen_run_id,
+            o.platform, o.price, o.active, stale, o.seen_at, o.changed_at, o.run_id, o.seen_run_id
         )
     current = [quote for quote in quotes.values() if quote.current]
     best = max(current, key=lambda quote: (quote.price, quote.platform), default=None)

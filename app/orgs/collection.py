@@ -178,11 +178,7 @@ async def retire(pool: Pool, config: Config, request: CollectionRequest) -> Coll
 
 
 async def pause(
-    pool: Pool,
-    config: Config,
-    request: CollectionRequest,
-    note: str,
-    until: datetime | None = None,
+    pool: Pool, config: Config, request: CollectionRequest, note: str, until: datetime | None = None
 ) -> CollectionChange:
     """Pause the schedule from `now` on, or until then; its ticks are recorded as paused.
 

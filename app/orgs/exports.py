@@ -75,12 +75,7 @@ async def _settled_end(pool: Pool, org_id: UUID, kind: OrgExport) -> Any:
 
 
 async def _page(
-    connection: Connection,
-    org_id: UUID,
-    kind: OrgExport,
-    span: ExportRange,
-    place: Place,
-    end: Any,
+    connection: Connection, org_id: UUID, kind: OrgExport, span: ExportRange, place: Place, end: Any
 ) -> tuple[list[dict[str, Any]], Place | None]:
     """Return the rows of a page, read a few at a time, and the place after it; None at the end."""
     large = [column.name for column in kind.columns if column.type == "json"]

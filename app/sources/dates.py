@@ -90,7 +90,7 @@ _TIME = re.compile(
 _NAME = r"[A-Za-z]{1,5}(?![A-Za-z/])|[A-Z][A-Za-z_]+(?:/[A-Za-z_+-]+){1,2}"
 _ZONE = re.compile(
     rf"\s*(?:(?P<name>{_NAME})\s?(?P<named_offset>{_OFFSET})?(?!\d)"
-    rf"|(?P<offset>{_OFFSET})(?!\d)\s?(?P<after>{_NAME})?)",
+    rf"|(?P<offset>{_OFFSET})(?!\d)\s?(?P<after>{_NAME})?)"
 )
 _JOINED_TIME = re.compile(r"(?<=\d)[Tt](?=\d)")
 _COMMENT = re.compile(r"\s*(?:\(([^()]*)\)|\[([^\[\]]*)\])$")

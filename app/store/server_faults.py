@@ -59,11 +59,7 @@ _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
     ),
     (asyncpg.ClientConfigurationError, "DATABASE_URL cannot be used", "correct it"),
     *(
-        (
-            kind,
-            "Postgres does not take an option of DATABASE_URL",
-            "correct what follows its `?`",
-        )
+        (kind, "Postgres does not take an option of DATABASE_URL", "correct what follows its `?`")
         for kind in (
             asyncpg.CantChangeRuntimeParamError,
             asyncpg.UndefinedObjectError,
@@ -103,11 +99,7 @@ _AWAY: tuple[tuple[type[BaseException], str, str], ...] = (
         "nothing listens there",
         "start the server, or correct the host and the port",
     ),
-    (
-        FileNotFoundError,
-        "its socket does not exist",
-        "start the server, or correct the path",
-    ),
+    (FileNotFoundError, "its socket does not exist", "start the server, or correct the path"),
     (TimeoutError, "it does not answer", "check the host, the port and the firewall"),
     (BaseException, "the connection failed", "check the server"),
 )

@@ -254,11 +254,7 @@ async def _execute(dsn: str, statement: str) -> None:
 
 @asynccontextmanager
 async def open_lab(
-    job: Job,
-    urls: ServerUrls,
-    web: PretendWeb,
-    now: datetime,
-    settings: Mapping[str, Any] | None,
+    job: Job, urls: ServerUrls, web: PretendWeb, now: datetime, settings: Mapping[str, Any] | None
 ) -> AsyncGenerator[Lab]:
     """Open the worker context of a lab on these servers."""
     values: dict[str, Any] = {

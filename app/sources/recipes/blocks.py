@@ -112,7 +112,5 @@ def _iso_text(value: object) -> object:
 
 
 Moment = Annotated[
-    str,
-    Field(max_length=100),
-    BeforeValidator(_iso_text, json_schema_input_type=str),
+    str, Field(max_length=100), BeforeValidator(_iso_text, json_schema_input_type=str)
 ]

@@ -184,12 +184,7 @@ class BetPawa:
 
 def _query(skip: int) -> str:
     query: dict[str, Any] = {
-        "query": {
-            "eventType": "UPCOMING",
-            "categories": [_FOOTBALL],
-            "zones": {},
-            "hasOdds": True,
-        },
+        "query": {"eventType": "UPCOMING", "categories": [_FOOTBALL], "zones": {}, "hasOdds": True},
         "view": {"marketTypes": list(_PICKS)},
         "skip": skip,
         "take": PAGE_SIZE,

@@ -113,9 +113,7 @@ def _empty_body(raw: RawPage) -> Failure:
 
 
 def records(
-    events: Iterable[msgspec.Raw],
-    id_field: str,
-    read: Callable[[msgspec.Raw, Prices], OddsEvent],
+    events: Iterable[msgspec.Raw], id_field: str, read: Callable[[msgspec.Raw, Prices], OddsEvent]
 ) -> list[Record]:
     """Return the events read one by one with `read`; an unreadable event becomes Rejected.
 

@@ -10,14 +10,7 @@ from sqlmodel import col, select
 
 from app.models.orgs import ItemRow
 from app.store import select as selects
-from app.store.bounded import (
-    MAX_EXAMINED,
-    Condition,
-    Row,
-    RowPage,
-    RowQuery,
-    row_page,
-)
+from app.store.bounded import MAX_EXAMINED, Condition, Row, RowPage, RowQuery, row_page
 from app.store.content.items import for_owner
 from app.store.db import Connection
 
@@ -77,11 +70,7 @@ async def by_key(
 ) -> RowPage:
     """Return `n` matching items, by key, after that key."""
     query = RowQuery(
-        _of_source(filters),
-        ("key",),
-        _conditions(filters),
-        descending=False,
-        prefix=("org_id",),
+        _of_source(filters), ("key",), _conditions(filters), descending=False, prefix=("org_id",)
     )
     return await row_page(connection, query, after, n)
 

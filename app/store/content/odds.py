@@ -214,10 +214,7 @@ def changes_of(row: Record, event: OddsEvent) -> list[tuple[str, str, str | None
 
 
 async def _write_prices(
-    connection: Connection,
-    written: Sequence[tuple[int, OddsEvent]],
-    now: datetime,
-    run_id: UUID,
+    connection: Connection, written: Sequence[tuple[int, OddsEvent]], now: datetime, run_id: UUID
 ) -> tuple[int, int, int]:
     row = await connection.fetchrow(
         PRICES,

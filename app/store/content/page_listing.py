@@ -76,10 +76,7 @@ async def raw_page(
 
 
 async def rejected(
-    connection: Connection,
-    filters: RejectionFilter,
-    after: tuple[datetime, int] | None,
-    n: int,
+    connection: Connection, filters: RejectionFilter, after: tuple[datetime, int] | None, n: int
 ) -> RowPage:
     """Return `n` rejected records across runs, newest first, after (created_at, id).
 

@@ -173,11 +173,7 @@ async def create_upcoming(
 
 
 async def drop_ended(
-    pool: Pool,
-    before: datetime,
-    table: PartitionedTable = PRICE_CHANGES,
-    *,
-    batch: int = 50_000,
+    pool: Pool, before: datetime, table: PartitionedTable = PRICE_CHANGES, *, batch: int = 50_000
 ) -> list[str]:
     """Drop the partitions of months that ended before `before`, and old rows of the default one.
 

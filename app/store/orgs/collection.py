@@ -125,11 +125,7 @@ async def keys(connection: Connection | Pool, org_id: UUID) -> list[str]:
 
 
 async def set_preset(
-    connection: Connection,
-    of: tuple[UUID, str],
-    preset_id: UUID | None,
-    *,
-    notify: bool,
+    connection: Connection, of: tuple[UUID, str], preset_id: UUID | None, *, notify: bool
 ) -> None:
     """Set the preset to collect, and whether the collection sends notifications.
 

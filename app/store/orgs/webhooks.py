@@ -266,11 +266,7 @@ async def replay(
 
 
 async def deliveries(
-    connection: Connection,
-    of: tuple[UUID, UUID],
-    state: str | None,
-    before: int | None,
-    limit: int,
+    connection: Connection, of: tuple[UUID, UUID], state: str | None, before: int | None, limit: int
 ) -> list[dict[str, Any]]:
     """Return deliveries of a webhook (organisation, id), newest first. `before`: a number."""
     latest = 2**63 - 1 if before is None else before

@@ -60,12 +60,7 @@ async def lock(connection: Connection) -> None:
 async def acknowledge(connection: Connection, key: str, acknowledged: Acknowledged) -> bool:
     """Record it with the present reason; false if the operator has no such alert."""
     row = await connection.fetchrow(
-        ACKNOWLEDGE,
-        key,
-        acknowledged.at,
-        acknowledged.by,
-        acknowledged.note,
-        acknowledged.until,
+        ACKNOWLEDGE, key, acknowledged.at, acknowledged.by, acknowledged.note, acknowledged.until
     )
     return row is not None
 

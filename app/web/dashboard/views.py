@@ -28,14 +28,7 @@ from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.schedules import heartbeats, schedule_edits
 from app.store.tenancy import transaction
 from app.web.context import web_context
-from app.web.dashboard import (
-    job_labels,
-    notices,
-    page_filters,
-    rendering,
-    run_form,
-    tick_strip,
-)
+from app.web.dashboard import job_labels, notices, page_filters, rendering, run_form, tick_strip
 from app.web.dashboard.job_rows import ScheduleData, build_row, summarise_ticks
 from app.web.dashboard.page_filters import EPOCH, RunQuery
 from app.web.dashboard.rendering import page

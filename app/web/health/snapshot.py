@@ -16,13 +16,7 @@ from app.health.judge import (
     all_healthy,
     judge,
 )
-from app.health.keys import (
-    read_collections,
-    read_jobs,
-    read_system,
-    read_workers,
-    write_refusal,
-)
+from app.health.keys import read_collections, read_jobs, read_system, read_workers, write_refusal
 from app.web.health import responses
 from app.web.ttl_cache import with_deadline
 

@@ -226,11 +226,7 @@ def _pick_name(pick: Pick) -> str:
 
 
 def _chart(
-    moves: Sequence[dict[str, Any]],
-    names: Mapping[int, str],
-    now: datetime,
-    period: str,
-    name: str,
+    moves: Sequence[dict[str, Any]], names: Mapping[int, str], now: datetime, period: str, name: str
 ) -> Markup:
     if not moves:
         return Markup("")
@@ -265,9 +261,7 @@ def _ids(moves: Sequence[dict[str, Any]]) -> list[int]:
 
 
 def _run_ids(
-    moves: Sequence[dict[str, Any]],
-    changes: Sequence[dict[str, Any]],
-    states: Sequence[SiteState],
+    moves: Sequence[dict[str, Any]], changes: Sequence[dict[str, Any]], states: Sequence[SiteState]
 ) -> list[UUID | None]:
     return [
         *(move["run_id"] for move in moves),

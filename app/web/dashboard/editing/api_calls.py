@@ -112,8 +112,7 @@ async def _translated(seconds: float) -> AsyncGenerator[None]:
 def _check_scope(user: SessionUser, needed: Scope) -> None:
     if not user.principal.scope.allows(needed):
         raise HTTPException(
-            _FORBIDDEN,
-            f"This requires the scope {needed}; your token has {user.principal.scope}.",
+            _FORBIDDEN, f"This requires the scope {needed}; your token has {user.principal.scope}."
         )
 
 
