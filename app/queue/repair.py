@@ -158,7 +158,7 @@ class RedisRepair:
 async def _cache_sizes(redis: ArqRedis, names: Sequence[bytes]) -> dict[bytes, int]:
     """Return the bytes of those keys that belong to a cache."""
     cached = [name for name in names if _cache_of(name) is not None]
-    sizes = await _ask(redis, (("MEMORY", "USAGE", name) for name in cached))
+    sizes = await _answers(redis, (("MEMORY", "USAGE", name) for name in cached))
     return {n: size for n, size in zip(cached, sizes, strict=True) if isinstance(size, int)}
 
 
@@ -254,8 +254,6 @@ async def _repair_queue(redis: ArqRedis, queue: str, now: float) -> int:
     (removed, entries) = await _ask(
         redis, [("ZREMRANGEBYSCORE", queue, far, "+inf"), ("ZRANGE", queue, 0, QUEUE_SCAN - 1)]
     )
-    if isinstance(removed, RedisError):  # it takes no writes: a replica, or one with a full disk
-        raise removed
     fixed = cast("int", removed)
     ids = cast("list[bytes]", entries)
     for start in range(0, len(ids), SCAN_COUNT):
@@ -284,6 +282,16 @@ def _is_try(value: object) -> bool:
 
 
 async def _ask(redis: ArqRedis, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Execute the commands in one round trip. Raises the first error that is of no single key."""
+    answers = await _answers(redis, commands)
+    for answer in answers:
+        # A key of another type is repaired; after every other error nothing is known of the key.
+        if isinstance(answer, RedisError) and not str(answer).startswith("WRONGTYPE"):
+            raise answer
+    return answers
+
+
+async def _answers(redis: ArqRedis, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
     """Execute the commands in one round trip; an error is returned in its place."""
     async with redis.pipeline(transaction=False) as pipe:
         for command in commands:

@@ -6,14 +6,14 @@ from typing import Any, cast
 import pytest
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError
 
 from app.core.messages import HostLimits
 from app.fetch.limiter import RedisLimiter
 from app.fetch.permits import Admission
 from app.health import keys
 from app.queue import org_queue, repair
-from app.queue.jobs import enqueue
+from app.queue.jobs import enqueue, redis_pool
 from app.queue.repair import RedisRepair, family_of
 from tests.dispatch.orgs import add
 from tests.queue.harness import Queue, queue_of, working
@@ -216,3 +216,24 @@ async def test_a_redis_that_takes_no_writes_is_told_of_as_that(redis_server: Red
 
         with pytest.raises(ReadOnlyError):
             await RedisRepair().repair(queue.redis)
+
+
+@pytest.mark.parametrize("refused", ["type", "pttl"])
+async def test_nothing_is_removed_because_redis_answered_with_an_error(
+    redis_server: RedisProcess, refused: str
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        any_ = cast("Any", queue.redis)
+        await any_.execute_command(
+            "ACL", "SETUSER", "rollcall", "on", ">x", "~*", "&*", "+@all", f"-{refused}"
+        )
+        await any_.zadd(default_queue_name, {"job": 1})
+        await any_.set("rollcall:turn:minute", "w", ex=60)
+        limited = redis_pool(redis_server.url.replace("unix://", "unix://rollcall:x@"))
+        try:
+            with pytest.raises(NoPermissionError):
+                await RedisRepair().repair(limited)
+        finally:
+            await limited.aclose(close_connection_pool=True)
+
+        assert await any_.exists(default_queue_name, "rollcall:turn:minute") == 2
