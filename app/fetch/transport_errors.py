@@ -29,6 +29,8 @@ def to_failure(error: BaseException, url: str) -> Failure:
         if cause.message.startswith(_LINE_TOO_LONG):
             return TooLarge("a response header exceeds the size limit", url=url)
         return Network("the response is not valid HTTP", url=url)
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):  # a ValueError too
+        return Network("the site's TLS certificate is invalid", url=url, retry=False)
     if isinstance(cause, _INVALID_URL_ERRORS) or isinstance(error, httpx.UnsupportedProtocol):
         return UnsafeAddress("a URL that cannot be requested", url=url)
     return _broken_connection(cause, url)
@@ -37,8 +39,6 @@ def to_failure(error: BaseException, url: str) -> Failure:
 def _broken_connection(cause: BaseException, url: str) -> Network:
     if isinstance(cause, TooManyEvents):
         return Network(f"the response was refused: {cause}", url=url, retry=False)
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        return Network("the site's TLS certificate is invalid", url=url, retry=False)
     return Network(_with_cause("the connection was lost", cause), url=url)
 
 

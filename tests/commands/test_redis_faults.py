@@ -3,25 +3,20 @@
 import asyncio
 import re
 import socket
-import ssl
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from redis.exceptions import RedisError
 
 from app.queue.jobs import redis_pool
 from app.store import server_faults
 from app.store.db import Pool
 from scripts.tcp_server import tcp_server
+from tests.certificates import self_signed
 from tests.commands.conftest import Rollcall
 from tests.commands.test_options import declare, insert_run
 
@@ -118,31 +113,14 @@ async def test_what_is_recorded_while_redis_is_away_is_done_and_says_who_goes_on
 
 
 async def test_a_self_signed_certificate_of_redis_names_its_setting(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    self_signed(key, certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del reader, writer
 
-    async with tcp_server(hang_up, ssl=context) as port:
+    async with tcp_server(hang_up, ssl=self_signed(tmp_path)) as port:
         sentence = await redis_fault(f"rediss://127.0.0.1:{port}/0")
 
     assert "its certificate is not accepted" in sentence
     assert "REDIS_SSL_CERT_REQS=none" in sentence
-
-
-def self_signed(key: Path, certificate: Path) -> None:
-    made = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
-    builder = builder.public_key(made.public_key()).serial_number(1)
-    builder = builder.not_valid_before(now - timedelta(days=1))
-    signed = builder.not_valid_after(now + timedelta(days=1)).sign(made, hashes.SHA256())
-    certificate.write_bytes(signed.public_bytes(Encoding.PEM))
-    key.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 async def redis_fault(url: str) -> str:

@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from app.core.errors import Blocked, HttpStatus, Network, Schema
 from app.core.messages import RawPage, SourceRequest
 from app.fetch.client import RequestCounts, open_client
+from scripts.tcp_server import tcp_server
+from tests.certificates import self_signed
 from tests.fetch.fetchers import fetcher_on, honest
 from tests.fetch.hostile import PAGE, Handler, Visit, serving, zipped
 
@@ -174,3 +177,16 @@ async def test_a_page_that_speaks_of_cookies_among_its_links_is_a_page(
     raw = await fetched(client, page(links + b"<footer>Accept cookies</footer>"), accept=HTML)
 
     assert raw.status == 200
+
+
+async def test_a_certificate_that_is_not_trusted_is_named_and_not_tried_again(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    async def hang_up(*_: object) -> None: ...
+
+    async with tcp_server(hang_up, ssl=self_signed(tmp_path)) as port:
+        request = SourceRequest(f"https://127.0.0.1:{port}/page")
+        with pytest.raises(Network, match="TLS certificate is invalid") as caught:
+            await fetcher_on(client).fetch(request, partition=None, page=1, tally=RequestCounts())
+
+    assert caught.value.attempts == 1
