@@ -72,7 +72,7 @@ FAMILIES = (
     _family("queue:collections:admitted", "zset", DAY),
     _family("queue:collections:later", "zset", 400 * DAY, 400 * DAY, _MS),
     _family("queue:collections(:slow)?", "zset", DAY, 2 * DAY, _MS),
-    _family("limit:resting", "zset", 2 * HOUR, 2 * HOUR, _MICRO),
+    _family("limit:(resting|retried)", "zset", 2 * HOUR, 2 * HOUR, _MICRO),
     _family("limit:hosts:.*", "zset", HOUR, MINUTE, _MICRO),
     _family("limit:alive:.*", "string", DAY),
     _family("limit:.*:slots", "zset", HOUR, 10 * MINUTE, _MICRO),

@@ -12,6 +12,7 @@ from app.core.messages import HostLimits
 from app.fetch.limiter import RedisLimiter
 from app.fetch.permits import Admission
 from app.health import keys
+from app.health.metrics.read import retry_budgets
 from app.queue import org_queue, repair
 from app.queue.jobs import enqueue, redis_pool
 from app.queue.repair import RedisRepair, family_of
@@ -24,7 +25,8 @@ HOST = "rollcall:limit:books.example:443"
 OURS = (
     "rollcall:queue:collections", "rollcall:queue:collections:slow",
     "rollcall:queue:collections:later", "rollcall:queue:collections:workers",
-    "rollcall:queue:collections:admitted", "rollcall:limit:resting", "rollcall:limit:hosts:o",
+    "rollcall:queue:collections:admitted", "rollcall:limit:resting", "rollcall:limit:retried",
+    "rollcall:limit:hosts:o",
     "rollcall:limit:alive:w", HOST, f"{HOST}:slots", f"{HOST}:waiting", f"{HOST}:workers",
     f"{HOST}:waiting:vm:12:0a1b2c", f"{HOST}:of:o:1", f"{HOST}:of:o:1:slots", f"{HOST}:tenants",
     "rollcall:robots:https://books.example:443", "rollcall:health:jobs", "rollcall:health:workers",
@@ -88,6 +90,17 @@ async def test_a_host_whose_limits_are_malformed_is_requested_again(
     limiter.release(permit)
     await limiter.close()
     assert permit.admission is Admission.GO
+
+
+async def test_the_budget_of_a_host_with_retries_stays_known(redis: ArqRedis) -> None:
+    limiter = RedisLimiter(redis)
+    limits = HostLimits(rate=10, burst=1, concurrency=1)
+    limiter.release(await limiter.acquire("books.example:443", limits, again=True))
+    await limiter.close()
+
+    assert await RedisRepair().repair(redis) == 0
+
+    assert [budget.host for budget in await retry_budgets(redis)] == ["books.example:443"]
 
 
 async def test_slots_held_for_ever_are_freed(redis: ArqRedis) -> None:
