@@ -16,7 +16,7 @@ from collections.abc import (
 )
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -47,7 +47,7 @@ from app.sources.base import Source
 from app.store import tenancy
 from app.store.content import items
 from app.store.content.write_counts import WriteCounts
-from app.store.db import CONNECTION_LOST
+from app.store.db import CONNECTION_LOST, outwait_locks
 from app.store.runs import progress
 from app.store.runs.attempt_rows import ClaimedRun
 from app.store.runs.progress import SourceProgress
@@ -208,11 +208,12 @@ class Run:
         now = time.monotonic()
         if now - self._written_at >= PROGRESS_SECONDS or done == of:
             self._written_at = now
-            await progress.merge_stats(self.context.pool, self.claimed, self._progress)
+            step = partial(progress.merge_stats, self.context.pool, self.claimed, self._progress)
+            await outwait_locks(step)
 
     async def still_mine(self) -> bool:
         """Whether this attempt still holds the run: nothing else may write for it then."""
-        return await progress.holds(self.context.pool, self.claimed)
+        return await outwait_locks(partial(progress.holds, self.context.pool, self.claimed))
 
     def defer(
         self, until: datetime | timedelta | float, reason: BaseException | str = ""
@@ -246,18 +247,23 @@ class Run:
         and BadResult, which names the row and its member, for what cannot be stored.
         """
         page = [_item(source, row, key) for row in rows]
-        now = self.context.clock()
         try:
-            async with tenancy.transaction(self.context.pool, None) as connection:
-                written = await items.write(connection, None, source, page, now, self.id)
-                counts = {name: getattr(written, name) for name in WRITTEN}
-                counts["records"] = written.given
-                await progress.add_totals(connection, self.claimed, counts)
+            written, counts = await outwait_locks(partial(self._store_once, source, page))
         except (UnicodeEncodeError, DataError, ProgramLimitExceededError) as error:
             raise BadResult(_unstorable_row(source, page, error)) from None
         for name, count in counts.items():
             self._progress[name] = self._progress.get(name, 0) + count
         return written
+
+    async def _store_once(
+        self, source: str, page: Sequence[Item]
+    ) -> tuple[WriteCounts, dict[str, int]]:
+        async with tenancy.transaction(self.context.pool, None) as connection:
+            now = self.context.clock()
+            written = await items.write(connection, None, source, page, now, self.id)
+            counts = {name: getattr(written, name) for name in WRITTEN} | {"records": written.given}
+            await progress.add_totals(connection, self.claimed, counts)
+        return written, counts
 
     async def collect(
         self,

@@ -223,12 +223,13 @@ async def connect(dsn: str, settings: Mapping[str, str], **options: Any) -> Conn
 async def outwait_locks(step: Callable[[], Awaitable[Result]]) -> Result:
     """The result of `step`, repeated while another session holds a lock that it needs.
 
-    `step` must be one transaction. The caller's own time limit ends the waiting.
+    And if Postgres has chosen it to end a deadlock. `step` must be one transaction. The caller's
+    own time limit ends the waiting.
     """
     while True:
         try:
             return await step()
-        except LOCKED as error:
+        except (*LOCKED, asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             _log.warning("postgres.locked", error=str(error))
 
 
