@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 from arq.connections import ArqRedis
+from pydantic import SecretStr
 from redis.asyncio import BlockingConnectionPool
 
 from app.control import Clock, Heartbeat, close_pool, open_control_pool, worker_name
@@ -51,7 +52,7 @@ class WorkerContext:
     statements, which may wait for locks, cannot delay these. `engine` and `job_transport`: for the
     sessions and HTTP clients of jobs; both connect on first use, as does `job_redis`, the client of
     jobs, whose commands may wait and keep its connections. `hide`: removes the secrets of
-    the settings, and what looks like one, from a text that is recorded.
+    the settings and of jobs, and what looks like one, from a text that is recorded.
     """
 
     config: Config
@@ -72,6 +73,12 @@ class WorkerContext:
     hide: Callable[[str], str]
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
     fetchers: dict[str, AnyFetcher] = field(default_factory=dict[str, AnyFetcher])
+    job_secrets: Mapping[str, SecretStr] = field(default_factory=dict[str, SecretStr])
+
+    def give_secrets(self, secrets: Mapping[str, SecretStr]) -> None:
+        """Let jobs read these secrets, which `hide` removes from then on."""
+        self.job_secrets = secrets
+        self.hide = redact.text_redactor(self.config.secrets(secrets.values()))
 
     async def synchronise(self) -> None:
         """Synchronise with the database's clock."""

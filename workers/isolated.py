@@ -50,7 +50,11 @@ async def execute_alone(run: IsolatedRun, settings: Config) -> None:
         context = await stack.enter_async_context(
             open_context(settings, where, redis, limits, logins)
         )
-        await stack.enter_async_context(run_log.capture(redis, settings.secrets()))
+        jobs = registry.load(settings)
+        context.give_secrets(jobs.secrets)
+        hidden = settings.secrets(jobs.secrets.values())
+        log.configure(settings.log_format, settings.log_level, hidden)
+        await stack.enter_async_context(run_log.capture(redis, hidden))
         pings = HeartbeatPings.from_config(settings)
         stack.push_async_callback(pings.close)
         leases = Leases(context.control, context.clock, settings.lease_seconds, context.hide)
@@ -64,7 +68,7 @@ async def execute_alone(run: IsolatedRun, settings: Config) -> None:
             "logging": log.LoggingState.now(),
             "pings": pings,
         }
-        job = job_named(run.task, registry.load(settings))
+        job = job_named(run.task, jobs)
         renewing = asyncio.create_task(_renew(context, leases))
         try:
             with contextlib.suppress(Retry):  # Postgres is away: the sweep queues the run again

@@ -65,7 +65,8 @@ class Job:
 
     Calling it calls its function. `takes_ctx`: the function takes arq's `ctx`, not a Run.
     `schedules`: its schedules by the settings. `timeout`: seconds per attempt of a job without a
-    schedule. `group`: the sources that its runs collect, if it collects any.
+    schedule. `group`: the sources that its runs collect, if it collects any. `secrets`: the
+    variables of the environment or `.env` that its runs may read.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Job:
     timeout: float | None = None
     limits: HostLimits = DEFAULT_LIMITS
     tables: "tuple[type[SQLModel], ...]" = ()
+    secrets: tuple[str, ...] = ()
     group: SourceGroup | None = None
     disabled_reason: Callable[[Config], str | None] = _always_on
 
@@ -206,6 +208,7 @@ def _declare(function: Function, options: JobOptions, at: Location) -> Job:
         timeout=timeout_of(options),
         limits=options.get("limits", DEFAULT_LIMITS),
         tables=tables_of(options),
+        secrets=tuple(options.get("secrets", ())),
         group=options.get("group"),
         disabled_reason=options.get("disabled_reason", _always_on),
     )

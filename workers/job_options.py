@@ -41,6 +41,7 @@ class JobOptions(TypedDict, total=False):
     `retries`, `backoff`: how often a failed run is repeated, and after how long: seconds before the
     first retry, doubled for each further one, or a sequence of seconds.
     `limits`: the rate of `run.client`, for each host. `tables`: SQLModel tables, created if absent.
+    `secrets`: the variables of the environment or `.env` that `run.secret` returns.
     `group`: the sources that its runs collect. `schedules`: its schedules by the settings.
     `disabled_reason`: why the settings disable it, or None. `params`: the model of its parameters.
     """
@@ -63,6 +64,7 @@ class JobOptions(TypedDict, total=False):
     backoff: float | Sequence[float]
     limits: HostLimits
     tables: "Sequence[type[SQLModel]]"
+    secrets: Sequence[str]
     group: SourceGroup
     schedules: Schedules
     disabled_reason: Callable[[Config], str | None]
@@ -78,7 +80,7 @@ _POLICIES = (
 _KINDS: Mapping[type, Sequence[str]] = {
     str: ("name", "cron", "timezone", "start", "end"),
     int: ("catch_up", "max_attempts", "retries"),
-    Sequence: ("exclude", "tables"),
+    Sequence: ("exclude", "tables", "secrets"),
     HostLimits: ("limits",),
 }
 _KIND_NAMES: Mapping[type, str] = {
@@ -108,9 +110,10 @@ def check_kinds(options: JobOptions) -> None:
             wrong = not isinstance(value, kind) or (kind is Sequence and isinstance(value, str))
             if value is not None and wrong:
                 raise ValueError(f"{key} = {value!r}; it takes {_KIND_NAMES[kind]}")
-    texts: Any = options.get("exclude") or ()
-    if wrong := [one for one in texts if not isinstance(one, str)]:
-        raise ValueError(f"exclude has {wrong[0]!r}; it takes texts, such as '2026-12-25'")
+    for key, example in (("exclude", "2026-12-25"), ("secrets", "SHOP_KEY")):
+        texts: Any = options.get(key) or ()
+        if wrong := [one for one in texts if not isinstance(one, str)]:
+            raise ValueError(f"{key} has {wrong[0]!r}; it takes texts, such as {example!r}")
 
 
 def no_schedule(config: Config, name: str) -> Sequence[DeclaredSchedule]:

@@ -77,13 +77,15 @@ def startup(
     """
 
     async def open_worker(ctx: dict[str, Any]) -> None:
-        log.configure(config.log_format, config.log_level, config.secrets())
+        hidden = config.secrets(jobs.secrets.values())
+        log.configure(config.log_format, config.log_level, hidden)
         stack = AsyncExitStack()
         # Opened first, so that it is ready once the schedules are registered.
         decider = open_decider and await stack.enter_async_context(open_decider())
         limits, logins = registry.source_limits(config), registry.source_logins(config)
         opening = partial(open_context, config, where, ctx["redis"], limits, logins)
         context = await _wait_or_exit(config, lambda: stack.enter_async_context(opening()))
+        context.give_secrets(jobs.secrets)
         elapsed.follow(lambda: context.clock().timestamp())
         leases = Leases(context.control, context.clock, config.lease_seconds, context.hide)
         ctx.update(
@@ -118,6 +120,7 @@ async def _open_services(
 ) -> None:
     """Open what runs beside the jobs: alerts, pings, webhooks, logs of runs, the watchdog."""
     config, leases = context.config, ctx["leases"]
+    hidden = config.secrets(jobs.secrets.values())
     watcher = AlertWatcher(config, context.pool, context.redis)
     pings, sender = HeartbeatPings.from_config(config), Sender()
     org_alerts = OrgAlertSender()
@@ -125,7 +128,7 @@ async def _open_services(
     for service in (watcher, pings, sender, org_alerts, health):
         stack.push_async_callback(service.close)
     ctx.update(watcher=watcher, pings=pings, sender=sender, org_alerts=org_alerts, health=health)
-    await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
+    await stack.enter_async_context(run_log.capture(context.redis, hidden))
     watch = asyncio.create_task(watcher.run_while_redis_fails(WATCH_SECONDS))
     stack.push_async_callback(cancel_all, [watch])
     ctx["logging"] = log.LoggingState.now()

@@ -47,8 +47,8 @@ def source(**options: Any) -> Callable[[Class], Class]:
     """Declare a class as a source with a job of its own; see SourceOptions.
 
     The class has `name`, `limits` and the methods `partitions`, `pages` and `parse`. The
-    parameters of its constructor are those of a run, each with a type and a default. Raises BadJob,
-    which names file and line.
+    parameters of its constructor are those of a run, each with a type and a default. Its attribute
+    `secrets` has the secrets that it declares, by name. Raises BadJob, which names file and line.
     """
 
     def declare(kind: Class) -> Class:
@@ -60,7 +60,10 @@ def source(**options: Any) -> Callable[[Class], Class]:
             raise BadJob(f"{at}: {error}") from None
 
         async def collect(run: Run, **params: Any) -> None:
-            await run.collect([kind(**params)])
+            collected = kind(**params)
+            if names := options.get("secrets"):
+                collected.secrets = {name: run.secret(name) for name in names}
+            await run.collect([collected])
 
         collect.__signature__ = _signature(kind)  # read by inspect
         collect.__module__ = kind.__module__

@@ -2,12 +2,14 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from arq.worker import Function, func
+from pydantic import SecretStr
 
+from app.core import config as settings
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadConfig, BadJob, BadSchedule, UnknownJob
@@ -19,6 +21,7 @@ from app.store.runs.run_rows import is_enqueued_run
 from workers import collection, discovery, news, odds, recipe_dir, source, source_catalogue, stories
 from workers.execute import execute
 from workers.job import Job
+from workers.run import unset_secret
 from workers.source_group import SourceGroup
 
 SITES: tuple[Job, ...] = (odds.scrape_all_platforms, news.poll_news, stories.poll_stories)
@@ -27,11 +30,15 @@ BUILT_IN: tuple[Job, ...] = (*SITES, source.collect_recipe, collection.collectio
 
 @dataclass(frozen=True, slots=True)
 class JobRegistry:
-    """Every job that this process knows, the schedules they declare, and what is faulty."""
+    """Every job that this process knows, the schedules they declare, and what is faulty.
+
+    `secrets`: those that own jobs declare and that are set, by their names.
+    """
 
     jobs: tuple[Job, ...]
     declared: tuple[DeclaredSchedule, ...]
     faults: tuple[str, ...]
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict[str, SecretStr])
 
     def tasks(self) -> list[Function]:
         """The arq functions that execute the jobs."""
@@ -70,7 +77,14 @@ def load(config: Config) -> JobRegistry:
             faults.append(str(error))
         else:
             jobs.append(job)
-    return JobRegistry(tuple(jobs), tuple(declared), tuple(faults))
+    wanted = {name: job for job in jobs for name in job.secrets}
+    secrets = {name: value for name in wanted if (value := settings.secret(name)) is not None}
+    faults += [
+        f"{job.defined_at}: {unset_secret(name, job.name)}"
+        for name, job in wanted.items()
+        if name not in secrets
+    ]
+    return JobRegistry(tuple(jobs), tuple(declared), tuple(faults), secrets)
 
 
 def _schedules_of(job: Job, config: Config) -> Sequence[DeclaredSchedule]:

@@ -32,7 +32,7 @@ from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.config import Config
 from app.core.enums import RunStatus
-from app.core.errors import BadResult, HttpStatus, LeaseLost, RunDeferred
+from app.core.errors import Auth, BadJob, BadResult, HttpStatus, LeaseLost, RunDeferred
 from app.core.printable import UNSTORABLE, is_storable
 from app.core.records import Item
 from app.core.tasks import gather_fail_fast
@@ -150,6 +150,19 @@ class Run:
     def config(self) -> Config:
         """The settings."""
         return self.context.config
+
+    def secret(self, name: str) -> str:
+        """The variable of the environment or `.env`, as it was when the worker started.
+
+        Raises BadJob if the job does not declare it with `secrets`, and Auth if it is not set.
+        """
+        if name not in self._job.secrets:
+            at = self._job.defined_at
+            raise BadJob(f"{at}: run.secret({name!r}): declare it: secrets=[{name!r}]")
+        value = self.context.job_secrets.get(name)
+        if value is None:
+            raise Auth(unset_secret(name, self.job))
+        return value.get_secret_value()
 
     @property
     def redis(self) -> ArqRedis:
@@ -389,6 +402,14 @@ class Run:
         if result is not None:
             stats |= result if isinstance(result, Mapping) else {"result": result}
         outcome.stats = _storable(stats, "the job returned")
+
+
+def unset_secret(name: str, job: str) -> str:
+    """What is wrong if a secret that a job declares is not set, and what to do."""
+    return (
+        f"{name}, a secret of the job {job!r}, is not set: put it into .env or the environment,"
+        " then restart the workers"
+    )
 
 
 def _set_outcome(

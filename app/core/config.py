@@ -6,6 +6,7 @@ The class is called Config because arq uses the name Settings.
 import difflib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -243,9 +244,13 @@ class Config(BaseSettings):
             raise ValueError(f"{one} has no effect without {other}: set both, or ASKNEWS_API_KEY")
         return self
 
-    def secrets(self) -> frozenset[str]:
-        """Return the texts to redact from output: secret settings, their items and parts."""
-        values = [getattr(self, name) for name in type(self).model_fields if name != "alert_routes"]
+    def secrets(self, more: Iterable[SecretStr] = ()) -> frozenset[str]:
+        """Return the texts to redact from output: secret settings, their items and parts.
+
+        `more`: secrets that are no settings.
+        """
+        fields = [name for name in type(self).model_fields if name != "alert_routes"]
+        values = [*(getattr(self, name) for name in fields), *more]
         whole = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
         if self.alert_routes is not None:  # its patterns and severities are words like any other
             whole += [url for _, url in alert_routes.parse(self.alert_routes.get_secret_value())]
@@ -279,7 +284,7 @@ def wants_colour() -> bool:
 
 
 def secret(name: str) -> SecretStr | None:
-    """Return one variable from the environment or `.env`, for a recipe; None if it is not set."""
+    """Return one variable from the environment or `.env`, for recipes and jobs; None if not set."""
     value = os.environ.get(name)  # noqa: TID251 - the one module that reads it
     try:
         value = value or dotenv_values(".env").get(name)

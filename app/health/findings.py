@@ -47,4 +47,4 @@ def fault(what: str, message: str, fix: str, repair: Repair | None = None) -> Fi
 
 def faulty_job(message: str) -> Finding:
     """The finding for a job that cannot be loaded; `message` says where, why and what to do."""
-    return fault("job", message, "correct the file, then restart the workers")
+    return fault("job", message, "correct it, then restart the workers")

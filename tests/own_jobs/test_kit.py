@@ -211,8 +211,9 @@ import asyncio
 from app.jobs import Run, job
 
 
-@job()
+@job(secrets=["SHOP_KEY"])
 async def deaf(run: Run) -> None:
+    run.secret("SHOP_KEY")
     try:
         await asyncio.sleep(0.2)
     except asyncio.CancelledError:
@@ -226,7 +227,7 @@ async def deaf(run: Run) -> None:
 async def test_a_job_that_takes_a_stop_for_its_end_is_executed_again(pages: Path) -> None:
     (pages / "deaf.py").write_text(DEAF)
 
-    await contract(loaded(pages, "deaf").deaf)
+    await contract(loaded(pages, "deaf").deaf, secrets={"SHOP_KEY": "sesame"})
 
 
 async def test_a_database_that_a_superuser_is_in_goes_with_the_servers() -> None:

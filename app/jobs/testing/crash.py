@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from app.jobs.testing.lab import START, Lab, job_of, open_lab, private_servers
+from app.jobs.testing.lab import START, Given, Lab, job_of, open_lab, private_servers
 from app.jobs.testing.web import PretendWeb
 from app.ledger import proof
 from app.ledger.decide import decide_schedule
@@ -71,26 +71,28 @@ async def contract(
     at: datetime | None = None,
     ignore: Collection[str] = (),
     settings: Mapping[str, Any] | None = None,
+    secrets: Mapping[str, str] | None = None,
 ) -> CrashReport:
     """Kill or stop a worker at each moment of the job's run, and let another finish the run.
 
     Afterwards there must be one tick, one run, of the same status, and the same rows in the job's
     tables and in `items` as after a run that nobody disturbed. `at`: the tick; the first after noon
-    of 2 March 2026 if not given. `ignore`: columns that may differ. The job must be at the top
-    level of a file. Raises AssertionError, which lists what differs after which moment.
+    of 2 March 2026 if not given. `ignore`: columns that may differ. `settings`, `secrets`: as of
+    `lab`. The job must be at the top level of a file. Raises AssertionError, which lists what
+    differs after which moment.
     """
-    job, pages = job_of(declared), web or PretendWeb()
+    job, pages, given = job_of(declared), web or PretendWeb(), Given(settings, secrets)
     reached: list[str] = []
     faults: list[str] = []
     async with private_servers() as servers:
-        async with open_lab(job, await servers.empty(), pages, START, settings) as calm_lab:
+        async with open_lab(job, await servers.empty(), pages, START, given) as calm_lab:
             scheduled = bool(job.declared(calm_lab.context.config))
             tick = at or (calm_lab.declared().schedule.next(START) if scheduled else START)
             await (calm_lab.tick(tick) if scheduled else calm_lab.run())
             calm = await _left(calm_lab, ignore)
         for moment in CONTRACT_MOMENTS if scheduled else CONTRACT_MOMENTS[FIRST_OF_A_RUN:]:
             urls = await servers.empty()
-            order = _Order(job, urls, pages, tick, moment, settings, scheduled=scheduled)
+            order = _Order(job, urls, pages, tick, moment, given, scheduled=scheduled)
             if await _killed(order):
                 reached.append(moment)
                 faults += [f"{moment}: {fault}" for fault in await _finish(order, calm, ignore)]
@@ -109,7 +111,7 @@ class _Order:
     web: PretendWeb
     tick: datetime
     moment: str
-    settings: Mapping[str, Any] | None
+    given: Given
     scheduled: bool
 
     def text(self) -> str:
@@ -124,7 +126,8 @@ class _Order:
                 "web": self.web.dump(),
                 "tick": self.tick.isoformat(),
                 "moment": self.moment,
-                "settings": dict(self.settings or {}),
+                "settings": dict(self.given.settings or {}),
+                "secrets": dict(self.given.secrets or {}),
                 "scheduled": self.scheduled,
             }
         )
@@ -148,7 +151,7 @@ async def _killed(order: _Order) -> bool:
 async def _finish(order: _Order, calm: _Left, ignore: Collection[str]) -> list[str]:
     """Do what other workers do after a death; returns how what is left differs from `calm`."""
     later = order.tick + AFTER_LEASE
-    async with open_lab(order.job, order.urls, order.web, later, order.settings) as opened:
+    async with open_lab(order.job, order.urls, order.web, later, order.given) as opened:
         await requeue_expired(opened.context)
         if order.scheduled:
             await decide_schedule(opened.context.pool, order.job.name, order.tick)

@@ -56,6 +56,14 @@ class LabClock:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What a test gives: values of settings by their names in lower case, and secrets."""
+
+    settings: Mapping[str, Any] | None = None
+    secrets: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """A run as it is stored. `events`: what happened to it, such as `retried`, in order."""
 
@@ -187,17 +195,21 @@ async def lab(
     now: datetime = START,
     servers: ServerUrls | None = None,
     settings: Mapping[str, Any] | None = None,
+    secrets: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Lab]:
     """Open a lab for a job or a source, with an empty database.
 
     `servers`: a migrated database and a Redis to use instead of private ones. `settings`: other
-    values of settings, by their names in lower case.
+    values of settings, by their names in lower case. `secrets`: those that the job declares; it
+    gets no others. Raises ValueError if one is missing.
     """
     job, pages = job_of(declared), web or PretendWeb()
     async with AsyncExitStack() as stack:
         if servers is None:
             servers = await (await stack.enter_async_context(private_servers())).empty()
-        yield await stack.enter_async_context(open_lab(job, servers, pages, now, settings))
+        yield await stack.enter_async_context(
+            open_lab(job, servers, pages, now, Given(settings, secrets))
+        )
 
 
 class PrivateServers:
@@ -254,20 +266,24 @@ async def _execute(dsn: str, statement: str) -> None:
 
 @asynccontextmanager
 async def open_lab(
-    job: Job, urls: ServerUrls, web: PretendWeb, now: datetime, settings: Mapping[str, Any] | None
+    job: Job, urls: ServerUrls, web: PretendWeb, now: datetime, given: Given
 ) -> AsyncGenerator[Lab]:
     """Open the worker context of a lab on these servers."""
+    secrets = given.secrets or {}
+    if missing := [name for name in job.secrets if name not in secrets]:
+        raise ValueError(f"{job.name} declares {missing[0]}: give secrets={{{missing[0]!r}: …}}")
     values: dict[str, Any] = {
         "database_url": SecretStr(urls.database),
         "redis_url": SecretStr(urls.redis),
         "database_pool_size": 5,
     }
-    config = Config(_env_file=None, **(values | dict(settings or {})))  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+    config = Config(_env_file=None, **(values | dict(given.settings or {})))  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
     redis = redis_pool(urls.redis)
     try:
         async with contexts.open_context(config, urls, redis, {}) as context:
             clock = LabClock(now)
             context.clock = cast("Clock", clock)
+            context.give_secrets({name: SecretStr(value) for name, value in secrets.items()})
             await context.job_transport.aclose()
             context.job_transport = web.transport()
             _open_fetchers(job, context, web)

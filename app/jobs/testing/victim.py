@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from app.jobs.testing.lab import INSTANT, job_of, open_lab
+from app.jobs.testing.lab import INSTANT, Given, job_of, open_lab
 from app.jobs.testing.web import PretendWeb
 from app.ledger import edit
 from app.ledger.decide import decide_schedule
@@ -123,7 +123,8 @@ async def _run(order: dict[str, Any]) -> bool:
     urls = ServerUrls(order["database"], order["redis"])
     web = PretendWeb.load(order["web"])
     moments = Moments(order["moment"], asyncio.current_task())
-    async with open_lab(job, urls, web, tick, order["settings"]) as opened:
+    given = Given(order["settings"], order["secrets"])
+    async with open_lab(job, urls, web, tick, given) as opened:
         pool = opened.context.pool
         if order["scheduled"]:
             declared = opened.declared()
