@@ -19,7 +19,7 @@ COMMANDS = {
     "status": LazyCommand(
         "app.cli.status",
         "Summarise workers, queue and jobs."
-        " Exit code 1 if a job is unhealthy or no worker is alive.",
+        " Exit code 1 if a job is at fault or no worker is alive.",
     ),
     "jobs": LazyCommand(
         "app.cli.jobs",

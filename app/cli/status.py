@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from app.cli import connections, terminal
-from app.core.enums import JobStatus
 from app.health import judge, keys, rules
 from app.store.runs import backlog, source_usage
 from app.store.schedules import heartbeats
@@ -22,7 +21,7 @@ app = typer.Typer()
 
 @app.command()
 def status(*, as_json: terminal.JSON = False) -> None:
-    """Summarise workers, queue and jobs. Exit code 1 if a job is unhealthy or no worker is alive.
+    """Summarise workers, queue and jobs. Exit code 1 if a job is at fault or no worker is alive.
 
     Examples: `rollcall status`, `rollcall status --json`
     """
@@ -42,12 +41,11 @@ async def _read(context: CommandContext) -> dict[str, Any]:
     by = rules.rules_from_config(context.config)
     verdicts = {key: judge.judge(facts, now, by) for key, facts in jobs.items()}
     late, since = await backlog.scheduling_lag(context.pool, now)
-    unhealthy = (JobStatus.UNHEALTHY, JobStatus.NOT_STARTED)
     open_runs = await backlog.open_runs(context.pool, now)
     used = await source_usage.used(context.pool, now)
     budgets = context.config.monthly_requests
     return {
-        "well": bool(workers) and not any(v.status in unhealthy for v in verdicts.values()),
+        "well": bool(workers) and not any(v.at_fault for v in verdicts.values()),
         "at": now,
         "workers": [
             {"worker": name, "running": facts.running, "seen_at": facts.seen_at}

@@ -25,7 +25,6 @@ OVERDUE_INTERVALS = 2
 GOOD = frozenset({RunStatus.SUCCESS})
 PARTIAL = frozenset({RunStatus.PARTIAL_FAILURE})
 BAD = frozenset({RunStatus.FAILURE, RunStatus.TIMED_OUT, RunStatus.LOST})
-_FAULTS = frozenset({JobStatus.UNHEALTHY, JobStatus.NOT_STARTED})
 
 
 class OverallReason(StrEnum):
@@ -58,7 +57,8 @@ class HealthStatus:
     """The status of a job, its reason, and since when it holds (None if not known).
 
     `age_seconds`: since the end of the last run; None if it never ran. `sources`: the sources at
-    fault, if the reason is `source_failing`.
+    fault, if the reason is `source_failing`. `awaited`: it never ran, and the first instant of its
+    cron expression is not over yet.
     """
 
     status: JobStatus
@@ -66,6 +66,13 @@ class HealthStatus:
     since: datetime | None = None
     age_seconds: float | None = None
     sources: tuple[str, ...] = ()
+    awaited: bool = False
+
+    @property
+    def at_fault(self) -> bool:
+        """Whether `/health` and `status` count it as a fault: it is neither well nor awaited."""
+        started = self.status is not JobStatus.NOT_STARTED
+        return self.status is JobStatus.UNHEALTHY or not (started or self.awaited)
 
     @property
     def reason_text(self) -> str | None:
@@ -119,9 +126,9 @@ def judge(facts: JobFacts, now: datetime, rules: HealthRules = DEFAULT_RULES) ->
     return HealthStatus(JobStatus.UNHEALTHY, fault.reason, fault.since, age, fault.sources)
 
 
-def all_healthy(statuses: Collection[JobStatus]) -> bool:
-    """Whether there are jobs and each is healthy or paused."""
-    return bool(statuses) and _FAULTS.isdisjoint(statuses)
+def all_healthy(verdicts: Collection[HealthStatus]) -> bool:
+    """Whether there are jobs and none is at fault."""
+    return bool(verdicts) and not any(verdict.at_fault for verdict in verdicts)
 
 
 def expected_by(facts: JobFacts) -> datetime | None:
@@ -141,7 +148,12 @@ def _not_started(facts: JobFacts, now: datetime) -> HealthStatus:
     expected = expected_by(facts)
     if expected is not None and now > expected:
         return HealthStatus(JobStatus.NOT_STARTED, HealthReason.OVERDUE, expected)
-    return HealthStatus(JobStatus.NOT_STARTED, HealthReason.NEVER_RAN, facts.registered_at)
+    return HealthStatus(
+        JobStatus.NOT_STARTED,
+        HealthReason.NEVER_RAN,
+        facts.registered_at,
+        awaited=facts.silent_after is not None,
+    )
 
 
 def _fault(facts: JobFacts, last_run: datetime, now: datetime, rules: HealthRules) -> _Fault | None:

@@ -104,3 +104,25 @@ async def test_budgets_of_retries_and_of_the_month_are_shown(
     assert re.findall(r'number(?: fault)?">(\d+)<', retries) == ["3", str(MIN_RETRIES)]
     assert "shop.example:443" in retries
     assert re.findall(r'number">(\w+)<', months) == ["Used", "Budget", "0", "400"]
+
+
+async def test_a_job_without_a_schedule_is_run_from_its_page(site: Site, scene: Scene) -> None:
+    await alive(scene)
+    known = WorkerFacts(seen_at=datetime.now(UTC), tasks=("by_hand", "source", "collection"))
+    await keys.write_worker(scene.redis, "w0", 300, known)
+
+    async with site.signed_in(Scope.OPERATE) as operator:
+        front = (await operator.get("/")).text
+        page = await operator.get("/jobs/by_hand")
+        csrf = re.search(r'name="csrf" value="([^"]+)"', page.text)
+        assert csrf is not None
+        form = {"csrf": csrf[1], "once": "1"}
+        answers = [await operator.post("/jobs/by_hand/run", data=form) for _ in range(2)]
+        run = await operator.get(answers[0].headers["location"])
+        none = await operator.get("/jobs/nothing_of_this_name")
+
+    assert '<a href="/jobs/by_hand">by_hand</a>' in front
+    assert (page.status_code, none.status_code) == (200, 404)
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert "queued" in run.text
+    assert await scene.pool.fetchval("SELECT count(*) FROM runs WHERE job = 'by_hand'") == 1

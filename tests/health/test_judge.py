@@ -281,9 +281,19 @@ def test_overdue_counts_from_the_instant_at_which_silence_was_too_long() -> None
 
 
 def test_a_pause_is_no_fault_but_no_jobs_at_all_are_not_well() -> None:
-    assert all_healthy([JobStatus.HEALTHY, JobStatus.PAUSED])
-    assert not all_healthy([JobStatus.HEALTHY, JobStatus.NOT_STARTED])
+    healthy, paused = HealthStatus(JobStatus.HEALTHY), HealthStatus(JobStatus.PAUSED)
+
+    assert all_healthy([healthy, paused])
+    assert not all_healthy([healthy, HealthStatus(JobStatus.NOT_STARTED)])
     assert not all_healthy([])
+
+
+def test_a_job_of_a_cron_expression_is_no_fault_before_its_first_instant_is_over() -> None:
+    yearly = JobFacts(job="j", interval_seconds=365 * 86_400, silent_after=NOW)
+
+    assert all_healthy([judge(yearly, NOW)])
+    assert not all_healthy([judge(yearly, NOW + timedelta(seconds=1))])
+    assert not all_healthy([judge(JobFacts(job="j", interval_seconds=300), NOW)])
 
 
 instants = st.datetimes(timezones=st.just(UTC))

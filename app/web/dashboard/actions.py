@@ -106,13 +106,11 @@ async def run_now(request: Request, user: SessionUser, form: Form) -> Response:
     """
     context, params = web_context(request), dict[str, Any]()
     with http_errors():
-        line = await _line(request, user)
+        key, task, org_id = await _runnable(request, user)
         act = await act_of(context, user, reason_of(form))
-        if line.org_id is None:
-            params = await asyncio.to_thread(
-                run_form.params_from, context.config, line.key, line.job, form
-            )
-        wanted = WantedRun(line.key, line.job, params, run_id=run_id_of(form, line.key, params))
+        if org_id is None:
+            params = await asyncio.to_thread(run_form.params_from, context.config, key, task, form)
+        wanted = WantedRun(key, task, params, run_id=run_id_of(form, key, params))
         requested = await or_open_run(context.steering.run(wanted, act))
     return await to_run(context, *requested)
 
@@ -195,6 +193,16 @@ async def resume(request: Request, user: SessionUser, _: Form) -> Response:
     await context.publish_job(line.key)
     _log.info("schedule.resumed_by", schedule=line.key, by=user.principal.name)
     return _redirect_to_schedule(user, line, "resumed")
+
+
+async def _runnable(request: Request, user: SessionUser) -> tuple[str, str, UUID | None]:
+    """Key, task and owner of the job named by the path, which may have no schedule."""
+    key: str = request.path_params["key"]
+    snapshot = await web_context(request).snapshot.value()
+    if user.org_id is None and key in snapshot.run_by_hand:
+        return key, key, None
+    line = await _line(request, user)
+    return line.key, line.job, line.org_id
 
 
 async def _line(request: Request, user: SessionUser) -> ScheduleSummary:

@@ -1,7 +1,7 @@
 """Rendering of the dashboard pages with Jinja. The pages work without JavaScript."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -129,8 +129,17 @@ def first_step(board: JobsBoard) -> tuple[str, str] | None:
     return f"{row.key}: {step}", _FIRST_PAGES.get(reason, "/jobs/") + quote(row.key, safe="")
 
 
-def home(board: JobsBoard, drawn: Markup, user: HasZone, filters: Mapping[str, str]) -> str:
-    """The front page as HTML, around the jobs table that is rendered already."""
+def home(
+    board: JobsBoard,
+    drawn: Markup,
+    user: HasZone,
+    filters: Mapping[str, str],
+    by_hand: Sequence[str] = (),
+) -> str:
+    """The front page as HTML, around the jobs table that is rendered already.
+
+    `by_hand`: the jobs without a schedule.
+    """
     return page(
         "home.html",
         board=board,
@@ -141,6 +150,7 @@ def home(board: JobsBoard, drawn: Markup, user: HasZone, filters: Mapping[str, s
         section="jobs",
         legend=tick_strip.LEGEND,
         filters=filters,
+        by_hand=by_hand,
         statuses=[*JobStatus, "unknown"],
     )
 

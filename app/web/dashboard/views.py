@@ -27,8 +27,15 @@ from app.store.runs import listing, run_pages
 from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.schedules import heartbeats, schedule_edits
 from app.store.tenancy import transaction
-from app.web.context import web_context
-from app.web.dashboard import job_labels, notices, page_filters, rendering, run_form, tick_strip
+from app.web.context import WebContext, web_context
+from app.web.dashboard import (
+    job_labels,
+    notices,
+    page_filters,
+    rendering,
+    run_form,
+    tick_strip,
+)
 from app.web.dashboard.job_rows import ScheduleData, build_row, summarise_ticks
 from app.web.dashboard.page_filters import EPOCH, RunQuery
 from app.web.dashboard.rendering import page
@@ -69,7 +76,8 @@ async def home(request: Request, user: SessionUser) -> Response:
     }
     selected = any(filters.values())
     drawn = table.drawn.table(table.board.selected(**filters)) if selected else table.html
-    html = rendering.home(table.board, drawn, user, filters).encode()
+    by_hand = (await context.snapshot.value()).run_by_hand
+    html = rendering.home(table.board, drawn, user, filters, by_hand).encode()
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return HTMLResponse(html, headers=NO_STORE)
     # Only this page is compressed: it contains no CSRF token that the length could leak (BREACH).
@@ -80,7 +88,7 @@ async def home(request: Request, user: SessionUser) -> Response:
 async def job(request: Request, user: SessionUser) -> Response:
     """The page of one schedule: its ticks, runs and actions. Raises HTTPException 400 or 404.
 
-    A job without a schedule, which has run by hand, has the list of its runs.
+    A job without a schedule can be run; one that no worker knows any more has the list of its runs.
     """
     context, key = web_context(request), request.path_params["key"]
     query = _run_query(request, key)
@@ -89,7 +97,7 @@ async def job(request: Request, user: SessionUser) -> Response:
         async with transaction(context.pool, user.org_id) as connection:
             line = await _schedule(connection, key, user.org_id)
             if line is None:
-                return await _runs_by_hand(connection, key, user)
+                return await _job_by_hand(connection, context, key, user)
             data = await _read_schedule(connection, line, patience)
             runs = await run_pages.run_page(connection, query.filters, PER_PAGE)
             edits = await schedule_edits.edits(connection, key, EDITS)
@@ -213,9 +221,19 @@ async def _schedule(
     return await overview.one(connection, key, org_id) if key.isprintable() else None
 
 
-async def _runs_by_hand(connection: Connection, key: str, user: SessionUser) -> Response:
-    visible = user.org_id is None and key.isprintable()
-    if not visible or not await listing.runs(connection, RunFilter(job=key), 1):
+async def _job_by_hand(
+    connection: Connection, context: WebContext, key: str, user: SessionUser
+) -> Response:
+    if user.org_id is not None or not key.isprintable():
+        raise HTTPException(404, "No such job.")
+    runs = await listing.runs(connection, RunFilter(job=key), PER_PAGE)
+    if key in (await context.snapshot.value()).run_by_hand:
+        params = await asyncio.to_thread(run_form.fields_of, context.config, key, key)
+        once = str(uuid4())
+        return respond(
+            "job_by_hand.html", user, "jobs", key=key, runs=runs, params=params, once=once
+        )
+    if not runs:
         raise HTTPException(404, "No such job.")
     return RedirectResponse(f"/runs?{urlencode({'job': key, 'period': ''})}", 303, NO_STORE)
 

@@ -35,14 +35,14 @@ async def workers(request: Request) -> Response:
 
 
 async def job(request: Request) -> Response:
-    """All facts of one job. 200 if healthy or paused, 503 otherwise, 404 if unknown."""
+    """All facts of one job. 200 if it is not at fault, 503 otherwise, 404 if unknown."""
     snapshot = await web_context(request).snapshot.value()
     found = snapshot.jobs.get(request.path_params["job"])
     if found is None and snapshot.reason is OverallReason.REDIS_UNREACHABLE:
         return _json(snapshot.scheduler, 503)
     if found is None:
         return _json(_UNKNOWN_JOB, 404)
-    well = found.health.status in {JobStatus.HEALTHY, JobStatus.PAUSED}
+    well = not found.health.at_fault
     reason = snapshot.reason if not snapshot.workers else None
     return _json(responses.job_details(found.facts, found.health, reason), 200 if well else 503)
 

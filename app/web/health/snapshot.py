@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 from app.health.judge import (
     DEFAULT_RULES,
@@ -61,6 +62,12 @@ class HealthSnapshot:
     summary_healthy: bool
     summary: bytes
 
+    @property
+    def run_by_hand(self) -> list[str]:
+        """The jobs of the live workers that have no schedule."""
+        known = {task for worker in self.workers.values() for task in worker.tasks or ()}
+        return sorted(known - {SOURCE_TASK, COLLECTION_TASK} - self.jobs.keys())
+
 
 async def take_snapshot(redis: Redis, rules: HealthRules = DEFAULT_RULES) -> HealthSnapshot:
     """Read and judge everything. Takes at most READ_SECONDS and never raises for Redis."""
@@ -87,8 +94,8 @@ def _snapshot(
     known: HealthFacts, rules: HealthRules, reason: OverallReason | None, now: datetime
 ) -> HealthSnapshot:
     jobs = {key: JudgedJob(facts, judge(facts, now, rules)) for key, facts in known.jobs.items()}
-    statuses = [job.health.status for job in jobs.values()]
-    well = all_healthy(statuses)
+    verdicts = [job.health for job in jobs.values()]
+    well = all_healthy(verdicts)
     # Jobs stay healthy for a while after the last worker dies; the summary shows it at once.
     no_workers = None if known.workers or reason else OverallReason.NO_WORKERS
     if not known.writable:
@@ -114,5 +121,5 @@ def _snapshot(
             entries, reason or (None if well else no_workers), healthy=well
         ),
         summary_healthy=summary_well,
-        summary=responses.summary(statuses, beside, healthy=summary_well),
+        summary=responses.summary([one.status for one in verdicts], beside, healthy=summary_well),
     )
