@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from app.authoring.trial import TrialPage
-from app.core.errors import BadConfig
+from app.core.errors import BadConfig, FileUnusable
 from app.core.messages import Partition, RawPage
 
 ROWS_FILE = "rows.json"
@@ -16,21 +17,31 @@ _HEADERS = ("content-type", "link", "cache-control", "content-language")
 
 
 def save(folder: Path, recipe: str, seen: Iterable[TrialPage]) -> list[Path]:
-    """Write the recipe, its pages as received, and its rows to `folder`; return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files, rows = [folder / "recipe.toml"], dict[str, Any]()
-    files[0].write_text(recipe, "utf-8")
+    """Write the recipe, its pages as received, and its rows to `folder`; return the files.
+
+    Raises FileUnusable; then the files are as they were.
+    """
+    files, rows = {"recipe.toml": recipe.encode()}, dict[str, Any]()
     for number, page in enumerate((page for page in seen if page.raw is not None), 1):
         if page.raw is None:
             continue
         stem = f"{number:02}-{re.sub(r'[^A-Za-z0-9-]+', '-', page.partition)[:40]}"
-        body, metadata = folder / f"{stem}.page", folder / f"{stem}.json"
-        body.write_bytes(page.raw.body)
-        _write(metadata, _metadata(page.raw, page))
+        files[f"{stem}.page"] = page.raw.body
+        files[f"{stem}.json"] = _json(_metadata(page.raw, page))
         rows |= {item.key: dict(item.data) for item in page.rows}
-        files += [body, metadata]
-    _write(folder / ROWS_FILE, rows)
-    return [*files, folder / ROWS_FILE]
+    files[ROWS_FILE] = _json(rows)
+    written = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".new-", dir=folder) as new:
+            for name, content in files.items():
+                written = folder / name
+                Path(new, name).write_bytes(content)
+            for name in files:
+                Path(new, name).replace(folder / name)
+    except OSError as error:
+        raise FileUnusable.from_error(error, written) from None
+    return [folder / name for name in files]
 
 
 def load(folder: Path) -> tuple[list[RawPage], dict[str, Any]]:
@@ -70,5 +81,5 @@ def _raw(path: Path) -> RawPage:
     )
 
 
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

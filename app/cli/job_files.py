@@ -218,7 +218,11 @@ def _package(folder: Path) -> str:
 def _test_command(folder: Path, name: str) -> str:
     above = folder.resolve().parent
     path = "" if above == Path.cwd() else f"PYTHONPATH={shlex.quote(str(above))} "
-    return f"{path}python -m pytest {shlex.quote(str(folder / f'test_{name}.py'))}"
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    test = folder / f"test_{name}.py"
+    return f"{path}{shlex.quote(str(python))} -m pytest {shlex.quote(str(test))}"
 
 
 def _check_names(name: str, text: str) -> None:

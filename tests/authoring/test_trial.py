@@ -1,12 +1,15 @@
 """`source try` and dry runs end as a run does."""
 
+import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from app.authoring import trial
-from app.core.errors import Failure, HttpStatus, Incomplete
+from app.authoring import golden, trial
+from app.authoring.trial import TrialPage
+from app.core.errors import Failure, FileUnusable, HttpStatus, Incomplete
 from app.core.messages import Partition, RawPage, SourceRequest
 from app.sources.recipes.sandbox import Sandbox
 from tests.clock import NOON
@@ -85,3 +88,18 @@ async def test_pages_beyond_the_limit_are_more() -> None:
         (False, None, None),
         (True, None, None),
     ]
+
+
+def test_saved_pages_are_as_they_were_if_the_disk_is_full(tmp_path: Path) -> None:
+    page = RawPage(b"x" * 1_000, 200, "https://shop.example/", {}, NOON, Partition("all"), 1)
+    golden.save(tmp_path, "old", [])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(FileUnusable, match=r"01-all\.page cannot be used: File too large"):
+            golden.save(tmp_path, "new", [TrialPage("all", 1, page)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

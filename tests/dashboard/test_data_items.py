@@ -302,3 +302,14 @@ async def test_a_raw_page_is_shown_whatever_charset_the_site_names(
     page = await shown(site, f"/data/pages/{page_id}")
 
     assert "plain" in page
+
+
+async def test_a_source_whose_job_has_had_no_tick_has_a_page_that_says_so(
+    site: Site, scene: Scene
+) -> None:
+    await scene.job("scrape_all_platforms", [])
+
+    page = await shown(site, "/data/sources/bet9ja")
+    await shown(site, "/data/sources/nothing_of_this_name", 404)
+
+    assert "No tick yet" in page

@@ -12,7 +12,7 @@ from app.store.bounded import RowPage
 from app.store.content import item_listing
 from app.store.db import Connection
 from app.store.runs import listing, origins
-from app.store.schedules import heartbeats
+from app.store.schedules import heartbeats, schedule_rows
 from app.web.context import web_context
 from app.web.dashboard.data import reading
 from app.web.dashboard.data.items import MAX_SOURCES, source_path
@@ -28,19 +28,23 @@ async def source(request: Request, user: SessionUser, connection: Connection) ->
     name = request.path_params["source"]
     after = reading.cursor_param(request, tuple[datetime, str])
     now = await heartbeats.database_now(connection)
+    schedules = _schedules(request, name)
     ticks = await origins.source_ticks(
         connection,
         name,
-        _schedules(request, name),
+        schedules,
         after or (now + timedelta(days=1), ""),
         reading.PER_PAGE + 1,
         user.org_id,
     )
     if not ticks and after is None:
-        job = await _job_of_items(connection, name) if user.org_id is None else None
-        if job is None:
+        if user.org_id is not None:
             raise HTTPException(404, "No schedule collects this source, or it has had no tick yet.")
-        return RedirectResponse(f"/jobs/{quote(job, safe='')}", 303, NO_STORE)
+        if not any([await schedule_rows.one(connection, key) for key in schedules]):
+            job = await _job_of_items(connection, name)
+            if job is None:
+                raise HTTPException(404, "No schedule collects this source.")
+            return RedirectResponse(f"/jobs/{quote(job, safe='')}", 303, NO_STORE)
     found = RowPage.of(ticks, reading.PER_PAGE, "scheduled_for", "key")
     path = f"/data/sources/{name}"
     return reading.respond(
