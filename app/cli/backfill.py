@@ -10,6 +10,7 @@ import typer
 from app.cli import connections, terminal
 from app.core.enums import RunStatus
 from app.core.errors import WrongState
+from app.core.printable import counted
 from app.ledger import backfill as ledger_backfill
 from app.store.schedules import backfills as store
 from app.store.schedules import heartbeats
@@ -169,4 +170,4 @@ def _print_summary(plan: BackfillPlan, *, as_json: bool) -> None:
         terminal.print_json({"schedule": plan.backfill.state.key, **facts})
     else:
         counts = ", ".join(f"{count} {status}" for status, count in ended.items())
-        sys.stdout.write(f"{len(plan.runs)} runs: {counts or 'nothing to do'}\n")
+        sys.stdout.write(f"{counted(len(plan.runs), 'run')}: {counts or 'nothing to do'}\n")

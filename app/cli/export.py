@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli import connections, streams, terminal
+from app.core.printable import counted
 from app.maintenance import export as row_export
 from app.store import servers
 from app.store.reports import exports
@@ -78,7 +79,7 @@ def export(
     if as_json:
         terminal.print_json({"file": to, "rows": written.rows, "bytes": written.bytes})
     else:
-        sys.stderr.write(f"{written.rows:,} rows, {written.bytes / 1e6:,.1f} MB\n")
+        sys.stderr.write(f"{counted(written.rows, 'row')}, {written.bytes / 1e6:,.1f} MB\n")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import typer
 from app.authoring import changes, golden, page, trial
 from app.cli import connections, new_files, terminal
 from app.core.errors import Auth, BadConfig, BadRecipe, Failure, WrongState, file_reason
+from app.core.printable import counted
 from app.fetch import recipe_clients
 from app.sources.recipes import enums, load, model, sandbox, source
 from app.store.content import recent_pages
@@ -127,7 +128,7 @@ def try_(
         _show_trial(recipe, results)
     if save is not None:
         files = golden.save(save, text, results)
-        sys.stderr.write(f"{len(files)} files are saved in {save}\n")
+        sys.stderr.write(f"{counted(len(files), 'file')} saved in {save}\n")
     if any(result.failure for result in results) or not any(result.rows for result in results):
         raise typer.Exit(1)
 
@@ -321,7 +322,7 @@ def _headline(one: TrialPage) -> str:
         "; there are further pages" if one.more else f"; the end: {terminal.markup(one.end or '-')}"
     )
     return (
-        f"{terminal.markup(where)}: {len(one.rows)} rows, {len(one.rejected)} refused;"
+        f"{terminal.markup(where)}: {counted(len(one.rows), 'row')}, {len(one.rejected)} refused;"
         f" {size:,} bytes;"
         f" {fetch_ms} ms to fetch, {parse_ms} ms to parse{more}"
     )

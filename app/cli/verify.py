@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import connections, terminal
+from app.core.printable import counted
 from app.ledger import explain, proof
 from app.store import db
 from app.store.orgs import webhooks as deliveries
@@ -119,7 +120,7 @@ def _show(accounts: list[proof.TickAccount]) -> None:
     duplicates = sum(account.duplicates + account.unexpected for account in accounts)
     unaccounted = sum(account.unaccounted for account in accounts)
     console.print(
-        f"{len(accounts)} schedules, {ticks} ticks, duplicates: {duplicates},"
+        f"{counted(len(accounts), 'schedule')}, {counted(ticks, 'tick')}, duplicates: {duplicates},"
         f" unaccounted: {unaccounted}"
     )
 

@@ -13,6 +13,11 @@ UNSTORABLE = "a NUL, half a character, or a number that JSON does not have"
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
+def counted(count: int, name: str) -> str:
+    """The count with the name of what was counted: `1 run`, `2,000 runs`."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
+
+
 def lines(text: str) -> str:
     """Replace characters that a terminal interprets: escape sequences, controls, direction marks.
 

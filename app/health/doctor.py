@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from app.core import zone_data
 from app.core.config import Config
 from app.core.errors import BadSchedule, WrongSchema
+from app.core.printable import counted
 from app.health import keys, setting_checks
 from app.health.facts import WorkerFacts
 from app.health.findings import Finding, Repair, fault, faulty_job, ok, warning
@@ -131,7 +132,7 @@ async def _workers(targets: DiagnosticTargets) -> list[Finding]:
     running = sum(facts.running or 0 for facts in alive.values())
     versions = {facts.zone_data for facts in alive.values() if facts.zone_data}
     return [
-        ok("workers", f"{len(alive)} alive, {running} runs in progress"),
+        ok("workers", f"{len(alive)} alive, {counted(running, 'run')} in progress"),
         *_zone_data(versions),
         *(
             clock(f"worker {worker}'s clock", timedelta(seconds=facts.clock_error))
@@ -175,11 +176,12 @@ def _zone_data(versions: set[str]) -> list[Finding]:
 async def _queue(targets: DiagnosticTargets) -> list[Finding]:
     length = await targets.redis.zcard(default_queue_name)
     if targets.pool is None:
-        return [ok("queue", f"{length} jobs")]
+        return [ok("queue", counted(length, "job"))]
     now = (await diagnostics.server_facts(targets.pool))["now"]
     waiting = await backlog.open_runs(targets.pool, now)
     oldest: datetime | None = waiting["oldest"]
-    message = f"{length} jobs; {waiting['queued']} runs queued, {waiting['running']} running"
+    queued = counted(waiting["queued"], "run")
+    message = f"{counted(length, 'job')}; {queued} queued, {waiting['running']} running"
     if oldest is not None and now - oldest > MAX_QUEUE_WAIT:
         fix = "start another worker, raise MAX_JOBS, or see `rollcall runs --status running`"
         return [
@@ -269,7 +271,7 @@ async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
     stuck = await diagnostics.count_stuck_runs(pool)
     found = [ok("frontier", "every schedule is decided up to now")]
     if late and since is not None:
-        message = f"{late} schedules have been undecided since {since:%Y-%m-%d %H:%M:%S} UTC"
+        message = f"{counted(late, 'schedule')} undecided since {since:%Y-%m-%d %H:%M:%S} UTC"
         found = [
             fault(
                 "frontier",
@@ -278,7 +280,7 @@ async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
             )
         ]
     if stuck:
-        message = f"{stuck} runs have lost their worker and were not claimed again"
+        message = f"{counted(stuck, 'run')} without a worker, not claimed again"
         found.append(fault("runs", message, "start a worker that has their job"))
     return [*found, *unreadable.values(), *await _gaps(pool), *await _undeclared(targets)]
 

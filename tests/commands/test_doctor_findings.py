@@ -279,7 +279,7 @@ async def test_one_schedule_that_is_late_is_a_fault_and_none_is_not(
 
     assert level(on_time, "frontier") is Level.OK
     assert late.level is Level.FAULT
-    assert late.message.startswith("1 schedules have been undecided since ")
+    assert late.message.startswith("1 schedule undecided since ")
     assert late.fix == "start a worker that declares them; due ticks are decided at once"
 
 
