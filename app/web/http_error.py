@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import msgspec
 from starlette.datastructures import ImmutableMultiDict
@@ -15,6 +16,10 @@ USER = "rollcall.user"  # in the scope of a request: who has signed in, once tha
 FORM = "rollcall.form"  # there too: the fields of the form that was sent, of a known user
 PARAMETER = "param."  # begins the names of the fields for parameters of a run
 _LABELS = {"note": "Reason", "until": "Until, UTC", "zone": "Time zone"}
+_RESEND = {
+    401: "Sign in in another tab, then send the form again.",
+    403: "The form was loaded in another session: send it again, if it is still right.",
+}
 TITLES = {
     400: "Bad request",
     401: "Sign in required",
@@ -37,6 +42,10 @@ class InvalidField(HTTPException):
         self.field = field
 
 
+class OtherSession(HTTPException):
+    """A form of a session that has ended. It is shown again, to be sent in the present one."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReturnedField:
     """A field of a form that is shown again. Without a label it is hidden."""
@@ -49,9 +58,12 @@ class ReturnedField:
 
 def _returned(request: Request, error: Exception) -> list[ReturnedField]:
     form: ImmutableMultiDict[str, str] | None = request.scope.get(FORM)
-    if form is None or not isinstance(error, InvalidField):
+    if form is None or not isinstance(error, InvalidField | OtherSession):
         return []
     sent = form.multi_items()
+    if isinstance(error, OtherSession):
+        csrf = getattr(request.scope.get(USER), "csrf", "")
+        return list(_fields([(n, csrf if n == "csrf" else value) for n, value in sent], ""))
     missing = [] if error.field in form or error.field == PARAMETER else [(error.field, "")]
     return list(_fields([*sent, *missing], error.field))
 
@@ -81,6 +93,8 @@ async def http_error(request: Request, error: Exception) -> Response:
             section="",
             path=request.url.path,
             fields=_returned(request, error),
+            sign_in=status == HTTPStatus.UNAUTHORIZED,
+            resend=_RESEND.get(status, "Correct the form and send it again."),
         )
         return HTMLResponse(text, status, headers)
     body = msgspec.json.encode({"status": "error", "reason": reason.lower().replace(" ", "_")})

@@ -84,3 +84,28 @@ async def test_a_program_gets_the_same_answer_as_before(site: Site, scene: Scene
         refused = await operator.post("/jobs/a/pause", data=form, headers={"accept": "*/*"})
 
     assert (refused.status_code, refused.json()["status"]) == (422, "error")
+
+
+async def test_a_form_of_a_session_that_has_ended_is_kept_until_it_is_sent_in_the_next(
+    site: Site, scene: Scene
+) -> None:
+    await scene.job("a", [GOOD])
+    browser = HTML | {"origin": site.url}
+    async with site.signed_in(Scope.OPERATE) as operator:
+        form = {"csrf": csrf((await operator.get("/jobs/a")).text), "note": 'they "asked"'}
+    async with site.visitor() as nobody:
+        ended = await nobody.post("/jobs/a/pause", data=form, headers=browser)
+    kept, _ = returned(ended)
+    async with site.signed_in(Scope.OPERATE) as again:
+        other = await again.post("/jobs/a/pause", data=kept, headers=browser)
+        fields, _ = returned(other)
+        unsaid = await again.post("/jobs/a/pause", data=kept, headers=HTML)
+        done = await again.post("/jobs/a/pause", data=fields, headers=browser)
+
+    assert (ended.status_code, other.status_code, done.status_code) == (401, 403, 303)
+    assert kept == form | {"csrf": ""}
+    assert 'href="/login" target="_blank"' in ended.text
+    assert fields == form | {"csrf": fields["csrf"]}
+    assert fields["csrf"] != form["csrf"]
+    assert returned(unsaid) == ({}, [])  # nothing says that a page of this site has sent it
+    assert await scene.pool.fetchval("SELECT paused_note FROM schedules") == form["note"]

@@ -20,7 +20,7 @@ from app.store.db import UNAVAILABLE
 from app.web.context import web_context
 from app.web.dashboard import formatting
 from app.web.dashboard.session import COOKIE, Session
-from app.web.http_error import FORM, USER, InvalidField
+from app.web.http_error import FORM, USER, InvalidField, OtherSession
 
 MAX_FORM_BYTES = 16_384
 MAX_FORM_FIELDS = 1_000  # most of which may be the runs or jobs of a page
@@ -95,11 +95,13 @@ def require_operate(
     async def guarded(request: Request) -> Response:
         check_origin(request)
         user = request.scope[USER] = await current_user(request)
-        if user is None:
-            return login_redirect(request)
         form = await read_form(request, max_bytes)
+        if "origin" in request.headers:  # a browser says that a page of this site sent it
+            request.scope[FORM] = form
+        if user is None:
+            raise OtherSession(401, "Sign in first.")
         if not web_context(request).signer.csrf_matches(user.session, form.get("csrf", "")):
-            raise HTTPException(403, "Invalid or expired form. Load the page again.")
+            raise OtherSession(403, "Invalid or expired form. Load the page again.")
         if user.unverified:
             raise HTTPException(503, "Postgres does not answer, so actions are unavailable.")
         if not user.may_operate:
