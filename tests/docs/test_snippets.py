@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from app.core import config
+from app.orgs import webhook_signature
 from app.sources.recipes.load import load
 from tests.own_tables import forgotten_afterwards
 from workers import discovery, registry
@@ -129,3 +131,28 @@ def test_each_setting_that_is_shown_is_one_and_valid(
 
     assert declared
     assert set(shown) - known == set()
+
+
+def test_a_receiver_that_checks_as_the_page_says_takes_what_is_signed_and_nothing_else() -> None:
+    page = (ROOT / "docs" / "collections.md").read_text("utf-8")
+    code = re.search(
+        r"^```python\n((?:(?!```).)*def is_genuine.*?)^```$", page, re.DOTALL | re.MULTILINE
+    )
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code[1], names)  # noqa: S102 - of our own page
+    genuine, secret, body = names["is_genuine"], webhook_signature.new_secret(), b'{"type": "test"}'
+
+    def headers(at: float, key: str = secret) -> dict[str, str]:
+        signature = webhook_signature.sign(key, "msg_1", str(int(at)), body)
+        return {
+            "webhook-id": "msg_1",
+            "webhook-timestamp": str(int(at)),
+            "webhook-signature": f"v1,old {signature}",
+        }
+
+    now = time.time()
+    assert genuine(secret, headers(now), body)
+    assert not genuine(secret, headers(now), body + b" ")
+    assert not genuine(secret, headers(now, webhook_signature.new_secret()), body)
+    assert not genuine(secret, headers(now - 600), body)
