@@ -12,7 +12,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from app.core import redact
+from app.core import printable, redact
 from app.core.enums import HealthReason, JobStatus
 from app.core.lazy_import import COMPILING
 from app.health.judge import OverallReason
@@ -220,6 +220,7 @@ def _create_environment() -> Environment:
         glyph=formatting.symbol,
         share=formatting.percentage,
         number=formatting.number,
+        counted=printable.counted,
         megabytes=formatting.megabytes,
         size=formatting.size,
         clipped=formatting.clipped,
