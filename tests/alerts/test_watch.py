@@ -285,7 +285,7 @@ async def test_a_redis_that_refuses_the_login_is_told_with_the_fix(
             await step(watching)
         await client.aclose(close_connection_pool=True)
 
-    assert receiver.titles == ["[rollcall] Redis does not answer"]
+    assert receiver.titles == ["[rollcall] Redis refuses the login"]
     assert "correct its user and password" in receiver.messages[0]["message"]
 
 

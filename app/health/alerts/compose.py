@@ -204,7 +204,9 @@ def _title(
 def _scheduler_problem(current: CurrentStates) -> str:
     state = current.states.get(SCHEDULER)
     no_worker = "the scheduler is down: no live worker"
-    return no_worker if state is None else _REDIS_PROBLEMS.get(state.reason or "", no_worker)
+    if state is None:
+        return no_worker
+    return state.title or _REDIS_PROBLEMS.get(state.reason or "", no_worker)
 
 
 def _new_problems(jobs: Sequence[str], current: CurrentStates) -> str:

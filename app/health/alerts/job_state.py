@@ -18,7 +18,8 @@ class JobState:
     """The current state of a job, a collection or the scheduler.
 
     `needs_attention`: whether a person should look at it. `detail`: the reason in a sentence.
-    `expected`: by when it should have run. `interval`: seconds between ticks.
+    `expected`: by when it should have run. `interval`: seconds between ticks. `title`: of a message
+    about it, if the reason does not say it all.
     """
 
     key: str
@@ -30,6 +31,7 @@ class JobState:
     expected: datetime | None = None
     last_error: str | None = None
     interval: float | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,11 @@ def of_scheduler(
 
 
 def stopped(
-    now: datetime, reason: OverallReason, detail: str, interval: float | None = None
+    now: datetime,
+    reason: OverallReason,
+    detail: str,
+    interval: float | None = None,
+    title: str = "",
 ) -> JobState:
     """The state of the scheduler when no run can start."""
     return JobState(
@@ -122,6 +128,7 @@ def stopped(
         reason=reason,
         detail=detail,
         interval=interval,
+        title=title,
     )
 
 

@@ -117,9 +117,9 @@ def _without_redis(error: RedisError | OSError, now: datetime) -> JobState:
     refuses = isinstance(error, ResponseError)
     reason = OverallReason.REDIS_REFUSES_WRITES if refuses else OverallReason.REDIS_UNREACHABLE
     why = server_faults.redis_sentence(error)
-    return job_state.stopped(
-        now, reason, f"no run can start, and the state of the jobs is unknown. {why}"
-    )
+    detail = f"no run can start, and the state of the jobs is unknown. {why}"
+    title = "Redis refuses the login" if server_faults.is_lasting(error) else ""
+    return job_state.stopped(now, reason, detail, title=title)
 
 
 async def _claim_collections(redis: Redis) -> bool:
