@@ -1,28 +1,15 @@
 """Messages between a process and its child: each with its length, in four bytes, before it."""
 
 import struct
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
 
 _LENGTH = struct.Struct(">I")
 
 
-class Writer(Protocol):
-    """A pipe, or a stream of asyncio."""
-
-    def write(self, data: bytes, /) -> Any:
-        """Write the bytes."""
-        ...
-
-
-class AsyncReader(Protocol):
-    """A stream of asyncio."""
-
-    async def readexactly(self, n: int) -> bytes:
-        """Return so many bytes."""
-        ...
-
-
-def write(stream: Writer, body: bytes) -> None:
+def write(stream: "BinaryIO | StreamWriter", body: bytes) -> None:
     """Write the message, which is not copied for that."""
     stream.write(_LENGTH.pack(len(body)))
     stream.write(body)
@@ -36,7 +23,7 @@ def read(stream: BinaryIO) -> bytes | None:
     return stream.read(_LENGTH.unpack(head)[0])
 
 
-async def read_async(stream: AsyncReader, limit: int | None = None) -> bytes:
+async def read_async(stream: "StreamReader", limit: int | None = None) -> bytes:
     """Return the next message. Raises EOFError at the end, or if it is longer than `limit` bytes.
 
     asyncio's IncompleteReadError is an EOFError.
