@@ -37,11 +37,11 @@ def draft_from_json(
 
     `more`: the next page, if it is known; its rows count for the columns and their types.
     """
-    lists = list(_lists(document, "", 0)) or list(_single_row(document))
+    lists = list(_lists(document)) or list(_single_row(document))
     if not lists:
         return None
     path, rows = max(lists, key=lambda found: len(found[1]) * min(len(found[1][0]), 8))
-    rows_of_next = dict(_lists(more, "", 0)).get(path, [])
+    rows_of_next = dict(_lists(more)).get(path, [])
     sample = [*rows[:_SAMPLE], *rows_of_next[:_SAMPLE]]
     fields = _fields(sample)
     samples = [{name: _at(row, keys) for name, keys in fields.items()} for row in sample]
@@ -68,17 +68,20 @@ def draft_from_json(
     )
 
 
-def _lists(value: Any, path: str, depth: int) -> Iterator[tuple[str, list[Object]]]:
-    if depth > _MAX_DEPTH:
-        return
-    if isinstance(value, list):
-        members = cast("list[Any]", value)
-        if members and all(members) and all(isinstance(member, dict) for member in members):
-            yield path, cast("list[Object]", members)
-    elif isinstance(value, dict):
+def _walk(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield a value and the members of its objects, each with its path."""
+    yield path, value
+    if isinstance(value, dict) and depth < _MAX_DEPTH:
         for name, member in cast("Object", value).items():
             step = _quoted(name)
-            yield from _lists(member, f"{path}.{step}" if path else step, depth + 1)
+            yield from _walk(member, f"{path}.{step}" if path else step, depth + 1)
+
+
+def _lists(document: Any) -> Iterator[tuple[str, list[Object]]]:
+    for path, value in _walk(document):
+        members = cast("list[Any]", value) if isinstance(value, list) else []
+        if members and all(members) and all(isinstance(member, dict) for member in members):
+            yield path, cast("list[Object]", members)
 
 
 def _single_row(document: Any) -> Iterator[tuple[str, list[Object]]]:
@@ -130,7 +133,7 @@ def _paging(
     """The values of [paginate], and the URL without the parameters that it controls."""
     if re.search(r'rel="?next"?', headers.get("link", "")):
         return {"type": "link_header", "max_pages": MAX_PAGES}, url
-    for path, value in _scalars(document, "", 0):
+    for path, value in _scalars(document):
         last = path.rpartition(".")[2].strip('"')
         address = isinstance(value, str) and value.startswith(("http://", "https://", "/", "?"))
         if address and (_NEXT.fullmatch(last) or path.endswith("next.href")):
@@ -147,7 +150,7 @@ def _paging(
 
 def _no_way_on(document: Any, rows: int) -> str:
     """Return a remark that says whether the page names further pages in a way of its own."""
-    for path, value in _scalars(document, "", 0):
+    for path, value in _scalars(document):
         last = path.rpartition(".")[2].strip('"')
         more = value is True and _HAS_MORE.fullmatch(last)
         total = type(value) is int and value > rows and _TOTAL.fullmatch(last)
@@ -186,10 +189,5 @@ def _by_params(url: str) -> tuple[dict[str, str | int], str]:
     return {}, url
 
 
-def _scalars(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and depth < _MAX_DEPTH:
-        for name, member in cast("Object", value).items():
-            step = _quoted(name)
-            yield from _scalars(member, f"{path}.{step}" if path else step, depth + 1)
-    elif isinstance(value, str | int) and path:
-        yield path, value
+def _scalars(document: Any) -> Iterator[tuple[str, Any]]:
+    return ((path, v) for path, v in _walk(document) if path and isinstance(v, str | int))
