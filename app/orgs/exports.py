@@ -98,10 +98,10 @@ async def as_csv(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGenerator
     lines: list[list[object]] = [[*names]]  # the header goes with the first page, which may fail
     async for page in rows:
         lines += [[csv_cell(_text(row[name])) for name in names] for row in page]
-        yield _lines(csv_rows(lines))
+        yield _csv(lines)
         lines.clear()
     if lines:
-        yield _lines(csv_rows(lines))
+        yield _csv(lines)
 
 
 async def as_json_lines(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGenerator[bytes]:
@@ -109,7 +109,8 @@ async def as_json_lines(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGe
     names = [column.name for column in columns]
     async for page in rows:
         objects = ({name: row[name] for name in names} for row in page)
-        yield _lines(json.dumps(one, default=_plain, ensure_ascii=False) + "\n" for one in objects)
+        lines = (f"{json.dumps(one, default=_plain, ensure_ascii=False)}\n" for one in objects)
+        yield "".join(lines).encode()
 
 
 async def as_parquet(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGenerator[bytes]:
@@ -171,15 +172,10 @@ class _Buffer(io.RawIOBase):
         return part
 
 
-def csv_rows(rows: Sequence[Sequence[object]]) -> list[str]:
-    """Return the rows as lines of CSV."""
+def _csv(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
-    return [text.getvalue()]
-
-
-def _lines(parts: Any) -> bytes:
-    return "".join(parts).encode()
+    return text.getvalue().encode()
 
 
 def _text(value: Any) -> object:
