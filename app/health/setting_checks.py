@@ -1,12 +1,12 @@
 """Checks of the settings and the recipes, which need no server."""
 
-import difflib
 from collections.abc import Collection, Sequence
 
 from app.core import config as settings
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK
 from app.core.setting_types import pings
+from app.core.validation import suggestion
 from app.health.alerts import send
 from app.health.alerts.send import Notifiers
 from app.health.findings import Finding, fault, ok, warning
@@ -55,15 +55,10 @@ def of_references(config: Config, jobs: Collection[str], sources: Collection[str
         *(("MONTHLY_REQUESTS", name, sources) for name in config.monthly_requests),
     ]
     return [
-        warning("names", f"{setting} names {name}, which is not known", _near(name, known))
+        warning("names", f"{setting} names {name}, which is not known", suggestion(name, known))
         for setting, name, known in named
         if name not in known and name.partition(":")[0] not in (COLLECTION_TASK, "recipe")
     ]
-
-
-def _near(name: str, known: Collection[str]) -> str:
-    alike = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {alike[0]}?" if alike else f"known: {', '.join(known)}"
 
 
 def of_credentials(disabled: Sequence[tuple[str, str]]) -> list[Finding]:

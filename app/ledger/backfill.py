@@ -17,8 +17,8 @@ from arq.connections import ArqRedis
 
 from app.core import log
 from app.core.enums import OPEN_STATUSES, AuditAction, RunStatus
-from app.core.errors import BadSchedule, InvalidValue, UnknownJob
-from app.ledger.stored_schedules import check_open, read_schedule
+from app.core.errors import BadSchedule, InvalidValue
+from app.ledger.stored_schedules import check_open, existing, read_schedule
 from app.queue import enqueue
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -85,10 +85,7 @@ async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> Back
     Raises UnknownJob if there is no such schedule, BadSchedule if it cannot be read, and
     InvalidValue if the range ends in the future or has more than MAX_TICKS ticks.
     """
-    state = await schedule_rows.one(pool, request.key)
-    if state is None:
-        known = ", ".join(s.key for s in await schedule_rows.all_of(pool)) or "none yet"
-        raise UnknownJob(f"there is no schedule {request.key!r}; known: {known}")
+    state = await existing(pool, request.key)
     if request.until > now:
         message = f"{request.until.isoformat()} is in the future: a backfill covers past ticks only"
         raise InvalidValue("until", message)

@@ -4,14 +4,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from app.core.enums import TickReason
-from app.core.errors import BadSchedule, UnknownJob, UnknownTick
+from app.core.errors import BadSchedule, UnknownTick
 from app.ledger.proof import fault_of
-from app.ledger.stored_schedules import read_policies, read_schedule
+from app.ledger.stored_schedules import existing, read_policies, read_schedule
 from app.store.db import Connection, Pool
 from app.store.reports import proof as store
 from app.store.reports.proof import PastVersion, TickDetail
 from app.store.runs import listing, run_rows
-from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 
 
@@ -27,10 +26,7 @@ async def explain(pool: Pool, key: str, at: datetime | None) -> list[str]:
 async def explain_in(connection: Connection, key: str, at: datetime | None) -> list[str]:
     """Do the same as `explain` in the caller's transaction, with the rows visible to its
     connection."""
-    state = await schedule_rows.one(connection, key)
-    if state is None:
-        known = ", ".join(s.key for s in await schedule_rows.all_of(connection)) or "none yet"
-        raise UnknownJob(f"there is no schedule {key!r}; known: {known}")
+    state = await existing(connection, key)
     tick = await store.tick(connection, key, at)
     if tick is None:
         pruned = await store.pruned_through(connection, state.id)

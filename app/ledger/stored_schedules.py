@@ -6,10 +6,21 @@ from functools import lru_cache
 
 import msgspec
 
-from app.core.errors import WrongState
+from app.core.errors import UnknownJob, WrongState
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
+from app.store.db import Connection, Pool
+from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
+
+
+async def existing(connection: Pool | Connection, key: str) -> ScheduleState:
+    """Return the row of a schedule. Raises UnknownJob, which names those that there are."""
+    state = await schedule_rows.one(connection, key)
+    if state is None:
+        known = ", ".join(s.key for s in await schedule_rows.all_of(connection)) or "none yet"
+        raise UnknownJob(f"there is no schedule {key!r}; known: {known}")
+    return state
 
 
 def check_open(state: ScheduleState | None) -> None:

@@ -4,7 +4,6 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.core.errors import BadRecipe, RollcallError
-from app.core.validation import fault_sentence
+from app.core.validation import fault_sentence, suggestion
 from app.sources.recipes.auth_blocks import Auth
 from app.sources.recipes.model import (
     Expect,
@@ -215,10 +214,7 @@ def _tag(kind: type[BaseModel]) -> str:
 
 def _suggestion(where: KeyPath, model: type[BaseModel] | None) -> str:
     known = [field.alias or name for name, field in model.model_fields.items()] if model else []
-    near = get_close_matches(str(where[-1]), known, 1) if where else []
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"known: {', '.join(known)}" if known else "remove it"
+    return suggestion(str(where[-1]) if where else "", known) if known else "remove it"
 
 
 def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:

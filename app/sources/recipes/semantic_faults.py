@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 from app.core.enums import StoreMode
 from app.core.errors import RollcallError
+from app.core.validation import suggestion
 from app.sources.recipes import expressions, templates
 from app.sources.recipes.enums import FieldType, Missing, RecipeKind
 from app.sources.recipes.model import FEED_COLUMNS, Recipe, RecipeColumn
@@ -87,8 +87,7 @@ def _column_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     known = _columns(recipe)
     for where, name in _column_references(recipe):
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            fix = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            fix = suggestion(name, sorted(known))
             yield where, f"names {name!r}, which is not a field; {fix}"
     for where, field in _typed_columns(recipe):
         timed = field.type in (FieldType.DATETIME, FieldType.DATE)
