@@ -160,7 +160,8 @@ class SourcePages:
         fetcher = self._fetcher()
         if request.robots:
             await Robots(self.context.redis).check(_plain(fetcher), request, self.tally)
-        return await fetcher.fetch(request, partition=part, page=number, tally=self.tally)
+        raw = await fetcher.fetch(request, self.tally)
+        return replace(raw, partition=part, page=number)
 
 
 def _plain(fetcher: AnyFetcher) -> Fetcher:

@@ -91,8 +91,8 @@ class PageFetcher:
             unauthenticated = window if isinstance(window, Fetcher) else window.fetcher
             await self.robots.check(unauthenticated, request, self.tally)
         started = time.monotonic()
-        raw = await window.fetch(request, partition=part, page=number, tally=self.tally)
-        return raw, time.monotonic() - started
+        raw = await window.fetch(request, self.tally)
+        return replace(raw, partition=part, page=number), time.monotonic() - started
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from app.core.errors import Auth
-from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.core.messages import HostLimits, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts
 from app.fetch.permits import Limiter
 from app.fetch.tokens import AuthenticatedFetcher, ClientCredentials, TokenProvider, token_provider
@@ -90,19 +90,12 @@ class KeyedFetcher:
     fetcher: Fetcher
     key: KeyCredential
 
-    async def fetch(
-        self,
-        request: SourceRequest,
-        *,
-        partition: Partition | None,
-        page: int,
-        tally: RequestCounts,
-    ) -> RawPage:
+    async def fetch(self, request: SourceRequest, tally: RequestCounts) -> RawPage:
         """See Fetcher.fetch. Raises Auth, naming the key's setting, if the key is refused."""
         secrets = (*request.secrets, *_secrets(self.key))
         request = replace(_with_key(request, self.key), secrets=secrets)
         try:
-            return await self.fetcher.fetch(request, partition=partition, page=page, tally=tally)
+            return await self.fetcher.fetch(request, tally)
         except Auth as failure:
             failure.change_message(lambda message: f"{self.key.setting} is not accepted: {message}")
             failure.retry = False

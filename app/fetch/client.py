@@ -6,7 +6,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
@@ -25,7 +25,7 @@ from app.core.errors import (
     UnsafeAddress,
 )
 from app.core.log import logger
-from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.core.messages import HostLimits, RawPage, SourceRequest
 from app.fetch import body, responses, retry, urls
 from app.fetch.exchange_thread import (
     ERROR_PAGE_SECONDS,
@@ -176,14 +176,7 @@ class Fetcher:
         """Use these limits for all further requests: the site has stated its own."""
         self.limits = limits
 
-    async def fetch(
-        self,
-        request: SourceRequest,
-        *,
-        partition: Partition | None,
-        page: int,
-        tally: RequestCounts,
-    ) -> RawPage:
+    async def fetch(self, request: SourceRequest, tally: RequestCounts) -> RawPage:
         """Fetch one page, with up to `attempts` attempts.
 
         Raises a Failure, with its `attempts`, if the last attempt fails or a retry does not help.
@@ -195,13 +188,12 @@ class Fetcher:
         """
         with urls.hiding_secrets(responses.sent_secrets(request)) as forms:
             try:
-                raw = await self._fetch(request, tally, forms)
+                return await self._fetch(request, tally, forms)
             except Failure as failure:
                 failure.change_message(lambda message: urls.mask(message, forms))
                 if forms:  # the cause may quote the request
                     raise failure from None
                 raise
-            return replace(raw, partition=partition, page=page)
 
     async def _fetch(
         self, request: SourceRequest, tally: RequestCounts, forms: tuple[str, ...]

@@ -135,7 +135,7 @@ async def _fetch_rules(fetcher: Fetcher, origin: str, tally: RequestCounts) -> t
     # httpx drops a default port: some sites redirect to the URL without it.
     request = SourceRequest(str(httpx.URL(f"{origin}/robots.txt")), accept="text/plain, */*;q=0.5")
     try:
-        raw = await fetcher.fetch(request, partition=None, page=1, tally=tally)
+        raw = await fetcher.fetch(request, tally)
         body = raw.body[:MAX_BYTES]
         if len(body) <= SMALL:
             return _rules_for_us(body), RULES_TTL

@@ -14,7 +14,7 @@ import msgspec
 from pydantic import SecretStr
 
 from app.core.errors import Auth, Failure, Schema
-from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.core.messages import HostLimits, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts
 
 TOKEN_LIMITS = HostLimits(rate=1, burst=3, concurrency=1)
@@ -76,7 +76,7 @@ class TokenProvider:
             raise Auth.of(self._refusal[1], str(self._refusal[1]), retry=False)
         self._header, asked_at = None, self.clock()
         try:
-            raw = await self.fetcher.fetch(self._request(), partition=None, page=1, tally=tally)
+            raw = await self.fetcher.fetch(self._request(), tally)
         except Failure as failure:
             if failure.status not in _REFUSALS:
                 raise
@@ -113,29 +113,18 @@ class AuthenticatedFetcher:
     fetcher: Fetcher
     provider: TokenProvider
 
-    async def fetch(
-        self,
-        request: SourceRequest,
-        *,
-        partition: Partition | None,
-        page: int,
-        tally: RequestCounts,
-    ) -> RawPage:
+    async def fetch(self, request: SourceRequest, tally: RequestCounts) -> RawPage:
         """See Fetcher.fetch. Raises Auth, naming the setting, if the credentials are refused."""
         header = await self.provider.header(tally)
         try:
-            return await self.fetcher.fetch(
-                _with_authorization(request, header), partition=partition, page=page, tally=tally
-            )
+            return await self.fetcher.fetch(_with_authorization(request, header), tally)
         except Auth as refused:
             other = await self.provider.header(tally, header)
             if other == header:
                 raise self._refusal(refused) from refused
         tally.retries += 1
         try:
-            return await self.fetcher.fetch(
-                _with_authorization(request, other), partition=partition, page=page, tally=tally
-            )
+            return await self.fetcher.fetch(_with_authorization(request, other), tally)
         except Auth as refused:
             raise self._refusal(refused) from refused
 

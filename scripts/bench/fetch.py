@@ -89,7 +89,7 @@ def _ours(fetcher: Fetcher) -> Ask:
     tally = RequestCounts()
 
     async def ask(url: str) -> bytes:
-        raw = await fetcher.fetch(SourceRequest(url), partition=None, page=1, tally=tally)
+        raw = await fetcher.fetch(SourceRequest(url), tally)
         return raw.body
 
     return ask

@@ -79,7 +79,7 @@ class Site:
 
 
 async def ask(fetcher: AnyFetcher, tally: RequestCounts | None = None) -> int:
-    raw = await fetcher.fetch(API, partition=None, page=1, tally=tally or RequestCounts())
+    raw = await fetcher.fetch(API, tally or RequestCounts())
     return raw.status
 
 
@@ -256,7 +256,7 @@ async def test_a_key_that_no_header_can_carry_is_named_and_not_sent(key: str) ->
 
     for fetcher in (in_header, bearer):
         with pytest.raises(Auth) as refused:
-            await fetcher.fetch(API, partition=None, page=1, tally=RequestCounts())
+            await fetcher.fetch(API, RequestCounts())
 
         assert str(refused.value).startswith("env:KEY cannot be sent in a header")
         assert key not in str(refused.value)
@@ -268,4 +268,4 @@ async def test_a_header_that_cannot_be_sent_is_named() -> None:
     request = replace(API, headers={"x-city": "München"})
 
     with pytest.raises(UnsafeAddress, match="the header x-city"):
-        await Site().fetcher().fetch(request, partition=None, page=1, tally=RequestCounts())
+        await Site().fetcher().fetch(request, RequestCounts())

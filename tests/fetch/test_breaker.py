@@ -258,7 +258,7 @@ def _unplugged(request: httpx.Request) -> httpx.Response:
 
 async def _failure(fetcher: Fetcher, url: str) -> Failure:
     with pytest.raises(Failure) as caught:
-        await fetcher.fetch(SourceRequest(url), partition=None, page=1, tally=RequestCounts())
+        await fetcher.fetch(SourceRequest(url), RequestCounts())
     return caught.value
 
 
@@ -301,9 +301,7 @@ async def _persisted(fetcher: Fetcher, clock: Clock) -> int:
     """Ask again when told to; returns the status of the answer."""
     while True:
         try:
-            asked = fetcher.fetch(
-                SourceRequest("https://a.test/"), partition=None, page=1, tally=RequestCounts()
-            )
+            asked = fetcher.fetch(SourceRequest("https://a.test/"), RequestCounts())
             return (await asked).status
         except HttpStatus as failure:
             clock.now += failure.retry_in or 1.0

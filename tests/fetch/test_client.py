@@ -25,7 +25,7 @@ from app.core.errors import (
     TooLarge,
     UnsafeAddress,
 )
-from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.core.messages import HostLimits, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.solo_limiter import SoloLimiter
 from tests.fetch.fetchers import FAST, MAX_BYTES, NOW, Naps, fetcher_on, honest
@@ -41,7 +41,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 async def ask(
     fetcher: Fetcher, request: SourceRequest, tally: RequestCounts | None = None
 ) -> RawPage:
-    return await fetcher.fetch(request, partition=None, page=1, tally=tally or RequestCounts())
+    return await fetcher.fetch(request, tally or RequestCounts())
 
 
 async def visited(client: httpx.AsyncClient, handler: Handler, **request: object) -> RawPage:
@@ -131,12 +131,11 @@ async def test_what_will_not_change_is_asked_for_once(
 
 async def test_a_page_comes_as_it_is_with_its_facts(client: httpx.AsyncClient) -> None:
     tally = RequestCounts()
-    part = Partition("league")
     async with serving(honest(body=zipped(), content_encoding="gzip")) as base:
         request = SourceRequest(f"{base}/page", params=(("api_key", "hush"), ("p", "2")))
-        raw = await fetcher_on(client).fetch(request, partition=part, page=2, tally=tally)
+        raw = await fetcher_on(client).fetch(request, tally)
 
-    assert (raw.body, raw.status, raw.partition, raw.page) == (PAGE, 200, part, 2)
+    assert (raw.body, raw.status) == (PAGE, 200)
     assert raw.url == f"{base}/page?api_key=***&p=2"
     assert raw.fetched_at == NOW
     assert tally == RequestCounts(
@@ -461,7 +460,7 @@ def peak():  # kilobytes; getrusage would count what the parent had before exec
 
 async def main(base):
     limits = HostLimits(rate=100, burst=10, concurrency=2)
-    how = {"partition": None, "page": 1, "tally": RequestCounts()}
+    how = {"tally": RequestCounts()}
     async with open_client("t", concurrency=2) as client:
         fetcher = Fetcher(client, SoloLimiter(), source="t", limits=limits)
         await fetcher.fetch(SourceRequest(base + "/well"), **how)

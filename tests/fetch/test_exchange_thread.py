@@ -53,7 +53,7 @@ async def fetch(
     client: httpx.AsyncClient, url: str, tally: RequestCounts | None = None, deadline: float = 20.0
 ) -> bytes:
     raw = await fetcher(client, deadline=deadline).fetch(
-        SourceRequest(url), partition=None, page=1, tally=tally or RequestCounts()
+        SourceRequest(url), tally or RequestCounts()
     )
     return raw.body
 

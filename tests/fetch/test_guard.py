@@ -189,7 +189,7 @@ async def looking(guard: Guard) -> AsyncGenerator[Fetcher]:
 
 
 async def ask(fetcher: Fetcher, url: str) -> RawPage:
-    return await fetcher.fetch(SourceRequest(url), partition=None, page=1, tally=RequestCounts())
+    return await fetcher.fetch(SourceRequest(url), RequestCounts())
 
 
 async def fine(visit: Visit) -> None:

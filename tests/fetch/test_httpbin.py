@@ -69,9 +69,7 @@ async def fetcher() -> AsyncIterator[Fetcher]:
 async def ask(
     fetcher: Fetcher, url: str, tally: RequestCounts | None = None, **details: Any
 ) -> RawPage:
-    return await fetcher.fetch(
-        SourceRequest(url, **details), partition=None, page=1, tally=tally or RequestCounts()
-    )
+    return await fetcher.fetch(SourceRequest(url, **details), tally or RequestCounts())
 
 
 @pytest.mark.parametrize(("path", "field"), [("gzip", "gzipped"), ("deflate", "deflated")])

@@ -48,7 +48,7 @@ async def test_so_many_large_pages_are_held_at_once_and_the_next_waits(
     async def process(url: str) -> None:
         nonlocal held
         with page_hold(thread.large_pages):
-            await fetcher.fetch(SourceRequest(url), partition=None, page=1, tally=RequestCounts())
+            await fetcher.fetch(SourceRequest(url), RequestCounts())
             held += 1
             await done.wait()
 
@@ -75,9 +75,7 @@ async def test_small_pages_do_not_wait_for_large_ones(
 
     async with serving(lambda visit: visit.say(page(b"small"))) as site:
         with page_hold(thread.large_pages):
-            raw = await fetcher.fetch(
-                SourceRequest(site), partition=None, page=1, tally=RequestCounts()
-            )
+            raw = await fetcher.fetch(SourceRequest(site), RequestCounts())
 
     assert raw.body == b"small"
 
@@ -91,4 +89,4 @@ async def test_a_page_that_gets_no_place_is_not_told_as_the_sites_fault(
 
     async with serving(lambda visit: visit.say(page(LARGE))) as site:
         with page_hold(thread.large_pages), pytest.raises(LocalNetwork, match="large pages"):
-            await hurried.fetch(SourceRequest(site), partition=None, page=1, tally=RequestCounts())
+            await hurried.fetch(SourceRequest(site), RequestCounts())

@@ -32,9 +32,7 @@ async def fetched(
     """The page that a server gives."""
     async with serving(handler) as base:
         request = replace(SourceRequest(f"{base}{path}"), **options)
-        return await fetcher_on(client).fetch(
-            request, partition=None, page=1, tally=RequestCounts()
-        )
+        return await fetcher_on(client).fetch(request, RequestCounts())
 
 
 @pytest.mark.parametrize(
@@ -187,6 +185,6 @@ async def test_a_certificate_that_is_not_trusted_is_named_and_not_tried_again(
     async with tcp_server(hang_up, ssl=self_signed(tmp_path)) as port:
         request = SourceRequest(f"https://127.0.0.1:{port}/page")
         with pytest.raises(Network, match="TLS certificate is invalid") as caught:
-            await fetcher_on(client).fetch(request, partition=None, page=1, tally=RequestCounts())
+            await fetcher_on(client).fetch(request, RequestCounts())
 
     assert caught.value.attempts == 1

@@ -80,9 +80,7 @@ async def test_no_page_has_a_secret(login: Login) -> None:
     with capture_logs() as logs:
         raw = await fetcher.fetch(
             SourceRequest("https://api.test/page"),
-            partition=None,
-            page=1,
-            tally=RequestCounts(),
+            RequestCounts(),
         )
 
     sent = {"oauth2": (TOKEN,), "basic": (SECRET, BASIC)}.get(_name(login), (SECRET,))
@@ -102,9 +100,7 @@ async def test_no_failure_has_a_secret(login: Login, status: int) -> None:
     with capture_logs() as logs, pytest.raises(Failure) as caught:
         await fetcher.fetch(
             SourceRequest("https://api.test/page"),
-            partition=None,
-            page=1,
-            tally=RequestCounts(),
+            RequestCounts(),
         )
 
     failure = caught.value
@@ -127,9 +123,7 @@ async def test_no_failure_of_a_token_endpoint_has_a_secret(status: int) -> None:
     with capture_logs() as logs, pytest.raises(Failure) as caught:
         await fetcher.fetch(
             SourceRequest("https://api.test/page"),
-            partition=None,
-            page=1,
-            tally=RequestCounts(),
+            RequestCounts(),
         )
 
     assert_hidden(f"{caught.value!r} {caught.value.url} {caught.value.__cause__!r} {logs}")
