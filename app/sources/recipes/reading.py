@@ -16,7 +16,7 @@ from app.sources.recipes.enums import RecipeKind
 from app.sources.recipes.jsonpages import JsonPage
 from app.sources.recipes.model import Recipe, RecipeColumn
 from app.sources.recipes.paging_blocks import ByCursor
-from app.sources.recipes.parsed_page import ParsedPage
+from app.sources.recipes.parsed_page import ListPlace, ParsedPage
 
 MAX_ROWS = 20_000  # in a page
 MAX_ROW_BYTES = 256 * 1024  # bytes
@@ -51,9 +51,7 @@ class PageReading(msgspec.Struct, frozen=True):
     """The content of a page.
 
     `record_count`: number of records listed, valid or not, before they are exploded.
-    `absent`: why the place of the list was not found, if it was not.
-    `single`: one object stands in the place of the list. `container`: the path of the element that
-    holds the rows of an HTML page; `blocks`: the paths of all elements of one without rows.
+    `place`: where the list is.
     `next_page`: the cursor or URL of the next page. `cursor_place`: what holds the cursor exists.
     `more`: whether the site says that there is more. `ended`: the recipe's `end_when` holds.
     `total`: number of records that the site reports.
@@ -65,10 +63,7 @@ class PageReading(msgspec.Struct, frozen=True):
     rows: list[RecipeRow] = []
     rejected: list[RowRejection] = []
     record_count: int = 0
-    absent: str | None = None
-    single: bool = False
-    container: str | None = None
-    blocks: list[str] = []
+    place: ListPlace = ListPlace()
     next_page: str | None = None
     cursor_place: bool = True
     more: bool | None = None
@@ -164,10 +159,7 @@ class RecipeReader:
             rows=list(rows.values()),
             rejected=refused,
             record_count=len(records),
-            absent=place.absent,
-            single=place.single,
-            container=place.container,
-            blocks=place.blocks,
+            place=place,
             next_page=self._onward(page),
             cursor_place=self._has_cursor_place(page),
             more=self._more(page),

@@ -137,8 +137,8 @@ class RecipePagination:
         self._unnamed += sum(row.key is None for row in reading.rejected)
         if reading.total is not None:
             self.total = max(reading.total, self.total or 0)
-        self._list_seen = self._list_seen or not reading.single
-        self._container = reading.container or self._container
+        self._list_seen = self._list_seen or not reading.place.single
+        self._container = reading.place.container or self._container
 
     def _note_page(self, reading: PageReading) -> None:
         if self._asked is not None:
@@ -160,13 +160,13 @@ class RecipePagination:
     def _unrecognised(self, reading: PageReading) -> str | None:
         """Return why this is not known to be a page of the list; None if it is one."""
         page = f"page {self.page_number}"
-        if reading.absent is not None:
-            same_container = self._container is not None and self._container in reading.blocks
-            return None if same_container else f"{page}: {reading.absent}"
+        if reading.place.absent is not None:
+            same_container = self._container is not None and self._container in reading.place.blocks
+            return None if same_container else f"{page}: {reading.place.absent}"
         if self.page_number == 1:
             self._first_is_keyless = _is_keyless(reading)
             return None
-        if reading.single and self._list_seen:
+        if reading.place.single and self._list_seen:
             return f"{page} has an object where the pages before have a list"
         if _is_keyless(reading) and not self._first_is_keyless:
             return f"{page} has no record with a key"
