@@ -76,9 +76,8 @@ class Heartbeat:
     worker: str
     longest_gap: timedelta
     _beat_id: int | None = None
-    _last_beat_at: datetime | None = None
+    _last_beat_at: datetime | None = None  # that was recorded
     _last_monotonic: float = 0.0
-    _jumped: bool = False  # since the last interval was begun
     _steady_from: float = -math.inf  # monotonic
 
     def is_steady(self) -> bool:
@@ -99,22 +98,20 @@ class Heartbeat:
         offset = await self.clock.measure(self.pool)
         now, monotonic = self.clock() - self.clock.offset + offset, time.monotonic()
         elapsed = timedelta(seconds=monotonic - self._last_monotonic)
-        last, self._last_beat_at, self._last_monotonic = self._last_beat_at, now, monotonic
-        self._jumped |= last is not None and now - last - elapsed > MAX_CLOCK_JUMP
-        if last is not None and now - last > MAX_GAP * self.longest_gap:
-            self._note_gap(monotonic)
-        if not self._jumped:
+        passed = timedelta(0) if self._last_beat_at is None else now - self._last_beat_at
+        jumped = self._last_beat_at is not None and passed - elapsed > MAX_CLOCK_JUMP
+        if not jumped:
             self.clock.offset = offset
-        if last is None or self._jumped or now - last > self.longest_gap:
-            self._beat_id = None  # also if what follows fails
+        beat = None if jumped or passed > self.longest_gap else self._beat_id
         # After a failover to a replica that lacks the interval, a new one begins.
-        if self._beat_id is None or not await heartbeats.extend_interval(
-            self.pool, self._beat_id, now
-        ):
+        if beat is None or not await heartbeats.extend_interval(self.pool, beat, now):
             self._beat_id = await heartbeats.start_interval(
-                self.pool, self.worker, now, jumped=self._jumped
+                self.pool, self.worker, now, jumped=jumped
             )
-        self._jumped, self.clock.offset = False, offset
+        # Only now: a Postgres that answers and takes no writes, such as a replica, is away.
+        self._last_beat_at, self._last_monotonic, self.clock.offset = now, monotonic, offset
+        if passed > MAX_GAP * self.longest_gap:
+            self._note_gap(monotonic)
 
     def _note_gap(self, monotonic: float) -> None:
         lease = self.longest_gap.total_seconds()

@@ -1,13 +1,15 @@
 """The heartbeat records gaps and jumps of the clock, which decide why ticks were missed."""
 
+import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from app.control import Clock, Heartbeat
-from app.store.db import Pool
+from app.store.db import Pool, open_pool
 
 HOUR = timedelta(hours=1)
 
@@ -91,7 +93,28 @@ async def test_a_gap_whose_end_could_not_be_recorded_stays_a_gap(pool: Pool) -> 
 
     with pytest.raises(ConnectionResetError):
         await heartbeat.beat()
-    heartbeat.longest_gap = timedelta(seconds=15)
     await heartbeat.beat()
 
     assert await intervals(pool) == [False, False]
+
+
+async def test_a_time_in_which_heartbeats_are_refused_is_a_gap_and_proves_no_worker_dead(
+    pool: Pool, dsn: str
+) -> None:
+    impatient = await open_pool(dsn, size=2, lock_wait=0.05)
+    heartbeat = Heartbeat(impatient, Clock(), "w", timedelta(seconds=1))
+    try:
+        await heartbeat.beat()
+        async with pool.acquire() as other, other.transaction():
+            await other.execute("LOCK TABLE worker_beats IN EXCLUSIVE MODE")  # it can be read
+            until = time.monotonic() + 1.2
+            while time.monotonic() < until:
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await heartbeat.beat()
+            assert not heartbeat.is_steady()
+        await heartbeat.beat()
+    finally:
+        impatient.terminate()
+
+    assert await intervals(pool) == [False, False]
+    assert not heartbeat.is_steady()
