@@ -32,6 +32,7 @@ MIN_POSTGRES = 150_000
 MIN_REDIS = (6, 2)
 MAX_CLOCK_SKEW = timedelta(seconds=2)
 MAX_QUEUE_WAIT = timedelta(minutes=5)
+MIN_AGE_OF_STRANGER = timedelta(minutes=1)  # a worker has recorded its first heartbeat by then
 MIN_FREE_DISK = 0.10  # share of the disk that should be free
 MAX_CONNECTION_SHARE = 0.85  # share of the connections in use
 
@@ -140,6 +141,21 @@ async def _workers(targets: DiagnosticTargets) -> list[Finding]:
             if facts.clock_error is not None
         ),
         *await _worker_schemas(targets, alive),
+        *await _strangers(targets, alive),
+    ]
+
+
+async def _strangers(targets: DiagnosticTargets, alive: Mapping[str, WorkerFacts]) -> list[Finding]:
+    """Find workers that use this Redis with another Postgres: each takes the other's jobs."""
+    started = {name: facts.started_at for name, facts in alive.items() if facts.started_at}
+    if targets.pool is None or not started:
+        return []
+    known = await diagnostics.beating_workers(targets.pool, [*started], min(started.values()))
+    fix = "let REDIS_URL of each installation end with a database of its own, such as /1"
+    return [
+        fault("worker", f"{name} uses this Redis with another Postgres", fix)
+        for name, since in sorted(started.items())
+        if name not in known and alive[name].seen_at - since > MIN_AGE_OF_STRANGER
     ]
 
 

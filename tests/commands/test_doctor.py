@@ -16,6 +16,7 @@ from app.ledger.edit import DeclaredSchedule, register
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
+from app.store.schedules import heartbeats
 from tests.commands.conftest import Rollcall, RollcallJson, Working
 from tests.redis_process import redis_process
 
@@ -193,6 +194,21 @@ async def test_a_worker_for_another_schema_is_a_fault(
     result = await found(rollcall_json)
 
     assert "older needs schema 0001, and the database has " in result["worker"]["said"]
+
+
+async def test_a_worker_of_another_database_on_the_same_redis_is_a_fault(
+    rollcall_json: RollcallJson, redis: ArqRedis, pool: Pool
+) -> None:
+    now = datetime.now(UTC)
+    earlier = now - timedelta(minutes=5)
+    for name, since in (("ours", earlier), ("theirs", earlier), ("new", now)):
+        await keys.write_worker(redis, name, 60, WorkerFacts(now, since))
+    await heartbeats.start_interval(pool, "ours", now - timedelta(minutes=4))
+
+    result = await rollcall_json("doctor", code=1)
+
+    said = [one["said"] for one in result if one["what"] == "worker"]
+    assert said == ["theirs uses this Redis with another Postgres"]
 
 
 async def test_it_prints_what_mends_each_fault_and_ends_with_1(

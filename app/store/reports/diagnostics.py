@@ -1,6 +1,7 @@
 """Diagnostic queries: Postgres server facts, stuck runs, undeclared schedules."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from app.store.db import Pool
@@ -25,6 +26,11 @@ SELECT current_setting('server_version_num')::int AS version,
 STUCK = """
 SELECT count(*) FROM runs
 WHERE status = 'running' AND lease_expires_at < clock_timestamp() - interval '1 minute'
+"""
+
+# Which of these workers have recorded a heartbeat since then, by the index of ends.
+BEATING = """
+SELECT DISTINCT worker FROM worker_beats WHERE until >= $2 AND worker = ANY ($1::text[])
 """
 
 # Schedules of organisations are declared by nobody, and are left out.
@@ -65,3 +71,8 @@ async def recent_gaps(pool: Pool) -> list[str]:
 async def undeclared_schedules(pool: Pool, declared: Collection[str]) -> list[str]:
     """Return the keys of active built-in schedules that are not among `declared`."""
     return [row["key"] for row in await pool.fetch(UNDECLARED, list(declared))]
+
+
+async def beating_workers(pool: Pool, workers: Collection[str], since: datetime) -> set[str]:
+    """Return those of the workers that have recorded a heartbeat since then."""
+    return {row["worker"] for row in await pool.fetch(BEATING, list(workers), since)}
