@@ -51,6 +51,7 @@ from app.store.db import CONNECTION_LOST, outwait_locks
 from app.store.runs import progress
 from app.store.runs.attempt_rows import ClaimedRun
 from app.store.runs.progress import SourceProgress
+from app.store.shared_pool import taking_connections
 from workers import expectations
 from workers.budget import CollectionBudget
 from workers.collect import Collector
@@ -341,6 +342,7 @@ class Run:
         Translates what httpx, SQLAlchemy and arq raise.
         """
         async with self._stack:
+            self._stack.enter_context(taking_connections())  # the first, so the last to end
             try:
                 yield
                 if self._session is not None:

@@ -74,6 +74,24 @@ async def test_a_job_cannot_close_what_the_runs_of_a_worker_share(
     assert all(not client.is_closed for client in context.clients.values())
 
 
+async def test_connections_that_a_job_does_not_release_are_those_of_later_runs_again(
+    context: WorkerContext,
+) -> None:
+    @job(timeout=1)
+    async def own(run: Run) -> None:
+        while True:  # until none is left
+            await run.context.pool.acquire()
+
+    with capture_logs() as logs:
+        row = await performed(context, own)
+    async with asyncio.timeout(10):
+        after = await performed(context, fine)
+
+    assert (row["status"], after["status"]) == ("timed_out", "success")
+    kept = [entry for entry in logs if entry["event"] == "postgres.not_released"]
+    assert [entry["connections"] for entry in kept] == [context.pool.get_max_size()]
+
+
 async def test_postgres_is_not_used_from_another_event_loop(context: WorkerContext) -> None:
     @job
     async def own(run: Run) -> None:
