@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 from sqlmodel import SQLModel
 
-from app import models
+from app.migrations.tables import tables
 
 
 @contextmanager
 def forgotten_afterwards() -> Generator[None]:
     """Forget the tables that are defined in the block, so that another test may define them too."""
-    known = {*models.tables.tables, *SQLModel.metadata.tables}
+    known = {*tables.tables, *SQLModel.metadata.tables}
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from app import migrations
 from app.embedded import Servers
-from app.models import tables
+from app.migrations.tables import tables
 from app.store import schema
 from tests import servers as real
 

@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from app.core import config as settings
 from app.core.errors import BadConfig
-from app.models import tables
+from app.migrations.tables import tables
 from app.store import db
 
 # Partitions come and go with time, and no model declares them.

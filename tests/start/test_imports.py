@@ -45,6 +45,16 @@ def test_a_process_imports_only_what_it_starts_with(module: str, absent: tuple[s
     assert printed_by(code).split() == []
 
 
+def test_what_reads_some_tables_declares_no_others() -> None:
+    code = (
+        "import app.store.runs.listing; from sqlmodel import SQLModel;"
+        "known = {*SQLModel.metadata.tables};"
+        "print(*sorted({'runs', 'schedules', 'articles', 'webhooks'} & known))"
+    )
+
+    assert printed_by(code) == "runs schedules\n"
+
+
 def test_the_web_answers_before_its_templates_are_compiled() -> None:
     code = (
         "import sys, app.web.application; from app.web.dashboard import rendering as r;"
