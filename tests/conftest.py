@@ -4,6 +4,7 @@ A server is started by the first test that uses one.
 """
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -58,6 +59,17 @@ settings.load_profile("suite")
 # tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What is made before the first test is kept to the end: to look through it for garbage again and
+# again, while it grows, is 40 % of the time for collecting.
+gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Look for garbage from the first test on, in what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # pytest-randomly has shuffled them
