@@ -47,6 +47,14 @@ LONGEST = (
     "recipes/test_incomplete.py",
     "dashboard/test_in_the_browser.py",
     "crash/test_crash.py",
+    "ledger/test_machine.py",
+    "orgs/test_matrix.py",
+    "dispatch/test_bulk.py",
+    "collections/test_restart.py",
+    "acceptance/test_alerts.py",
+    "acceptance/test_demo.py",
+    "upgrades/test_deploy.py",
+    "bench/test_ad_hoc_smoke.py",
 )
 FOLDER = Path(__file__).parent
 
