@@ -56,6 +56,7 @@ TRANSIENT = (
     asyncpg.QueryCanceledError,
     asyncpg.ReadOnlySQLTransactionError,  # in a failover
     asyncpg.TransactionRollbackError,  # a deadlock
+    asyncpg.PostgresSystemError,  # of its machine, such as an I/O error
 )
 INVALID_VALUES = (asyncpg.DataError,)  # a value that the column type cannot store
 MISCONFIGURED = (

@@ -279,6 +279,30 @@ async def test_a_run_cancelled_by_hand_stops_working_at_the_next_renewal(desk: D
     assert leases.held == {}
 
 
+async def test_an_outcome_that_meets_a_fault_of_the_machine_of_postgres_is_recorded_later(
+    desk: Desk,
+) -> None:
+    claimed = await desk.begin()
+    await desk.pool.execute("""
+        CREATE SEQUENCE faults;
+        CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF nextval('faults') = 1 THEN
+            RAISE 'could not read block' USING ERRCODE = 'io_error';
+          END IF;
+          RETURN NEW;
+        END $$;
+        CREATE TRIGGER fail_once BEFORE UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION fail_once();
+    """)
+    try:
+        async with attempts.attempt(desk.leases(), claimed) as outcome:
+            outcome.status = RunStatus.SUCCESS
+    finally:
+        await desk.pool.execute("DROP FUNCTION fail_once CASCADE; DROP SEQUENCE faults")
+
+    row = await desk.row(claimed)
+    assert (row["status"], row["attempt"]) == ("success", 1)
+
+
 async def test_a_lease_is_let_go_when_the_attempt_ends(desk: Desk) -> None:
     claimed, leases = await desk.begin(), desk.leases()
 
