@@ -399,6 +399,11 @@ class SurvivingWorker(arq.worker.Worker):
                 lambda: FINISH(self.pool, self.queue_name, job_id, *keys)
             )
             return
+        returned = interrupted and not cron
+        if returned:  # its try does not count; while the claim holds, nobody else counts one
+            await self._retry_while_redis_is_away(
+                lambda: self.pool.delete(retry_key_prefix + job_id)
+            )
         await self._retry_while_redis_is_away(
             lambda: step(
                 job_id,
@@ -412,25 +417,25 @@ class SurvivingWorker(arq.worker.Worker):
         )
         if keep_in_progress is not None:
             self._remember_cron_key(job_id, keep_in_progress)
-        if interrupted and not cron:
-            await self._announce_return(job_id)
+        if returned:
+            await cast("RedisClient", self.pool).publish(WAKE_CHANNEL, job_id)
 
     async def _defer(self, job_id: str, delay_ms: int) -> None:
         await self._retry_while_redis_is_away(
             lambda: DEFER(self.pool, self.queue_name, job_id, max(delay_ms, 0))
         )
 
-    async def _retry_while_redis_is_away(
-        self, step: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:
+    async def _retry_while_redis_is_away(self, step: Callable[[], Awaitable[Any]]) -> None:
         give_up = time.monotonic() + self._lease_seconds
         while True:
             try:
-                return await step()
+                await step()
             except REDIS_ERRORS as error:
                 self._redis_lost(error)
                 if time.monotonic() > give_up:
                     raise
+            else:
+                return
             await asyncio.sleep(RETRY_SECONDS)
 
     def _remember_cron_key(self, job_id: str, seconds: float) -> None:
@@ -439,10 +444,6 @@ class SurvivingWorker(arq.worker.Worker):
         while cron_keys and next(iter(cron_keys.values())) < now:
             del cron_keys[next(iter(cron_keys))]
         cron_keys[job_id] = now + seconds
-
-    async def _announce_return(self, job_id: str) -> None:
-        await self.pool.delete(retry_key_prefix + job_id)
-        await cast("RedisClient", self.pool).publish(WAKE_CHANNEL, job_id)
 
     # Shutdown
 

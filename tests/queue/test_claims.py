@@ -1,12 +1,14 @@
 """The claim of a job brings its body and counts its try, whatever others wrote under its keys."""
 
+import asyncio
 from typing import Any
 
 from app.queue.claimed_jobs import ClaimedJob
 from app.queue.job_claims import CLAIM, FINISH, RELEASE
-from app.queue.jobs import enqueue
-from tests.queue.harness import Queue, queue_of
+from app.queue.jobs import enqueue, enqueue_many
+from tests.queue.harness import Queue, queue_of, working
 from tests.redis_process import RedisProcess
+from tests.wait import until
 
 CLAIMS, JOBS, TRIES = "arq:in-progress:", "arq:job:", "arq:retry:"
 
@@ -44,6 +46,27 @@ async def test_a_claim_that_is_given_back_was_no_try(redis_server: RedisProcess)
             await release(queue, "another")
             assert await claim(queue, "a") == []
             await release(queue, "a")
+
+
+async def test_the_try_of_a_job_that_a_worker_returns_is_forgotten_before_others_can_claim_it(
+    redis_server: RedisProcess,
+) -> None:
+    wanted = [("letting_go", (), f"j{i}") for i in range(20)]
+    tries: dict[str, int] = {}
+
+    async with (
+        queue_of(redis_server.url) as queue,
+        working(redis_server.url, max_jobs=20, job_completion_wait=0) as worker,
+    ):
+        await enqueue_many(queue.redis, wanted)
+        await until(lambda: queue.notes("started", least=20))
+        closing = asyncio.create_task(worker.close())
+        async with asyncio.timeout(30):
+            while len(tries) < len(wanted):
+                tries |= {job.id: job.tries for job in await claim(queue, "another")}
+        await closing
+
+    assert tries == {job_id: 1 for _, _, job_id in wanted}
 
 
 async def test_keys_of_another_type_and_lost_bodies_do_not_stop_a_claim(
