@@ -6,6 +6,7 @@ They call what the commands `runs`, `run`, `cancel`, `retry` and `status` and th
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from app.core.enums import Scope
 from app.core.errors import Conflict, NotFound
@@ -41,7 +42,7 @@ async def list_all_runs(request: ApiRequest) -> ApiResponse:
         source=query.source,
         since=query.since,
         until=query.until,
-        after=cursor.decode_instant_and_id(query.cursor),
+        after=cursor.decode(query.cursor, cursor.Instant, UUID),
     )
     rows = await listing.runs(request.context.pool, filters, query.limit + 1)
     page, following = cursor.page_of(rows, query.limit, "created_at", "execution_id")

@@ -21,7 +21,7 @@ ROWS_PER_READ = 50
 async def list_items(request: ApiRequest) -> ApiResponse:
     """List the collected items, most recently changed first."""
     query: ItemsQuery = request.query
-    after = cursor.decode_instant_and_number(query.cursor)
+    after = cursor.decode(query.cursor, cursor.Instant, cursor.Number)
     filters = OrgItemFilter(query.source, query.changed_since, query.missing)
     async with request.transaction() as connection:
         rows, more = await _page(connection, request, after, filters)

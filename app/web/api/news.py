@@ -29,7 +29,7 @@ ARTICLES, STORIES = "/news/articles", "/news/stories"
 async def list_articles(request: ApiRequest) -> ApiResponse:
     """List articles, the last published first."""
     query: NewsQuery = request.query
-    after = cursor.decode_instant_and_number(query.cursor)
+    after = cursor.decode(query.cursor, cursor.Instant, cursor.Number)
     async with tenancy.transaction(request.context.pool, None) as connection:
         found = await news_listing.articles(connection, _filters(query), after, query.limit)
     bodies = [ArticleBody.model_validate(row) for row in found.rows]
@@ -39,7 +39,7 @@ async def list_articles(request: ApiRequest) -> ApiResponse:
 async def list_stories(request: ApiRequest) -> ApiResponse:
     """List stories, the last updated first."""
     query: NewsQuery = request.query
-    after = cursor.decode_instant_and_number(query.cursor)
+    after = cursor.decode(query.cursor, cursor.Instant, cursor.Number)
     async with tenancy.transaction(request.context.pool, None) as connection:
         found = await news_listing.stories(connection, _filters(query), after, query.limit)
         ids = [row["id"] for row in found.rows]

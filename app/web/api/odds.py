@@ -70,7 +70,7 @@ async def price_history(request: ApiRequest) -> ApiResponse:
     """List the changes of one price of a match at every site, newest first."""
     query: PriceQuery = request.query
     pool, key = request.context.pool, request.path["match"]
-    before = cursor.decode_instant_and_number(query.cursor)
+    before = cursor.decode(query.cursor, cursor.Instant, cursor.Number)
     pick = (query.market, query.outcome, query.line)
     events = await odds_comparison.events(pool, key)
     ids = [event["id"] for event in events]
@@ -92,7 +92,7 @@ async def _page(request: ApiRequest, query: BestQuery) -> tuple[list[Match], str
 
     The cursor has the range, so that all pages have that of the first.
     """
-    place = cursor.decode_match(query.cursor)
+    place = cursor.decode(query.cursor, *[cursor.Instant] * 3, cursor.Text)
     since = place[0] if place else query.since or request.now
     until = place[1] if place else query.until or since + DEFAULT_SPAN
     filters = MatchFilter(

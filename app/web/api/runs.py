@@ -1,6 +1,7 @@
 """Handlers of /collection/run and /collection/runs."""
 
 from typing import Any
+from uuid import UUID
 
 from app.core.collection_keys import collection_name, schedule_key
 from app.core.enums import OPEN_STATUSES, AuditAction, Scope
@@ -28,7 +29,7 @@ async def ask_for_run(request: ApiRequest) -> ApiResponse:
 async def list_runs(request: ApiRequest) -> ApiResponse:
     """List runs, newest first."""
     query: RunsQuery = request.query
-    after = cursor.decode_instant_and_id(query.cursor)
+    after = cursor.decode(query.cursor, cursor.Instant, UUID)
     key = query.collection and schedule_key(request.org_id, query.collection)
     filters = RunFilter(
         job=key,

@@ -67,7 +67,7 @@ async def _page(
         until=query.until,
         outcome=query.outcome,
         reason=query.reason,
-        after=cursor.decode_instant_and_number(query.cursor),
+        after=cursor.decode(query.cursor, cursor.Instant, cursor.Number),
     )
     rows = await tick_listing.ticks(connection, jobs, filters, query.limit + 1)
     return cursor.page_of(rows, query.limit, "scheduled_for", "schedule_id")
