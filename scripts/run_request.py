@@ -25,7 +25,7 @@ from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, OPEN_STATUSES, SOURCE_TASK, RunStatus
 from app.core.errors import BadParameters, RollcallError
 from app.health import keys
-from app.orgs.steering import WantedRun
+from app.ledger.manual_runs import WantedRun
 from app.queue.jobs import redis_pool
 from app.store import db, schema, servers
 from app.store.runs import listing, run_rows

@@ -9,7 +9,7 @@ import typer
 
 from app.cli import connections, run_requests, terminal
 from app.health import publish
-from app.orgs import steering
+from app.ledger import manual_runs
 from app.queue import enqueue
 from app.store.schedules import heartbeats, schedule_rows
 
@@ -42,7 +42,7 @@ def pause(
         now = await heartbeats.database_now(context.pool)
         if end is not None and end <= now:
             raise typer.BadParameter(f"{until} is in the past", param_hint="--until")
-        act = steering.Act(run_requests.author(job), now, note)
+        act = manual_runs.Act(run_requests.author(job), now, note)
         await _publish(context, job, await run_requests.steering_of(context).pause(job, act, end))
 
     connections.with_servers(apply)
@@ -66,7 +66,7 @@ def resume(
         state = await schedule_rows.one(context.pool, job)
         if state is not None and state.paused_at is None:
             return False
-        act = steering.Act(run_requests.author(job), now)
+        act = manual_runs.Act(run_requests.author(job), now)
         await _publish(context, job, await run_requests.steering_of(context).resume(job, act))
         return True
 

@@ -12,6 +12,7 @@ import typer
 from app.cli import connections, follow, terminal
 from app.core.enums import OPEN_STATUSES
 from app.health import keys
+from app.ledger import manual_runs
 from app.orgs import steering, tokens
 from app.queue import enqueue
 from app.store.schedules import heartbeats
@@ -19,7 +20,8 @@ from workers import schedule_settings
 
 if TYPE_CHECKING:
     from app.cli.connections import CommandContext
-    from app.orgs.steering import Steering, WantedRun
+    from app.ledger.manual_runs import WantedRun
+    from app.orgs.steering import Steering
 
 # The schedule's name, and the arq function that runs it.
 JobAndTask = tuple[str, str]
@@ -86,7 +88,7 @@ async def queue_run(context: CommandContext, wanted: WantedRun) -> UUID:
     now = await heartbeats.database_now(context.pool)
     if wanted.at is not None and wanted.at <= now:
         raise typer.BadParameter(f"{wanted.at.isoformat()} is in the past", param_hint="--at")
-    queued = await steering_of(context).run(wanted, steering.Act(author(wanted.job), now))
+    queued = await steering_of(context).run(wanted, manual_runs.Act(author(wanted.job), now))
     with connections.redis_may_be_away():
         await enqueue.enqueue_runs(context.pool, context.redis, [queued], wanted.at)
     return queued.run_id

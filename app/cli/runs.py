@@ -16,7 +16,6 @@ from app.cli import ansi, connections, known, run_requests, streams, terminal
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.core.errors import UnknownRun, WrongState
 from app.ledger import manual_runs
-from app.orgs import steering
 from app.queue import enqueue
 from app.runs import log
 from app.store.runs import listing
@@ -198,9 +197,9 @@ def cancel(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
     async def end(pool: Pool) -> tuple[UUID, bool]:
         full_id = await _resolve(pool, run_id)
         row = await listing.run(pool, full_id)
-        by, now = terminal.current_user(), await heartbeats.database_now(pool)
+        act = manual_runs.Act(terminal.current_user(), await heartbeats.database_now(pool))
         runs = [] if row is None else [row]
-        return full_id, bool(await manual_runs.cancel(pool, runs, now, by=by))
+        return full_id, bool(await manual_runs.cancel(pool, runs, act))
 
     full_id, cancelled = connections.with_pool(end)
     if not cancelled:
@@ -228,7 +227,7 @@ def retry(
     async def again(context: CommandContext) -> None:
         old = await listing.run(context.pool, await _resolve(context.pool, run_id)) or {}
         now = await heartbeats.database_now(context.pool)
-        act = steering.Act(run_requests.author(old["job"]), now)
+        act = manual_runs.Act(run_requests.author(old["job"]), now)
         queued = await run_requests.steering_of(context).retry(old, act)
         with connections.redis_may_be_away():
             await enqueue.enqueue_runs(context.pool, context.redis, [queued])

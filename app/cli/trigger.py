@@ -10,7 +10,7 @@ import typer
 from app.cli import connections, run_requests, terminal
 from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadConfig, UnknownJob
-from app.orgs import steering
+from app.ledger import manual_runs
 from workers import recipe_dir, registry
 
 if TYPE_CHECKING:
@@ -67,14 +67,14 @@ def trigger(
             raise typer.BadParameter("a collection runs now or by its schedule", param_hint="--at")
         if params:
             raise typer.BadParameter("a collection runs with its own selection of sources")
-        run_requests.trigger_run(steering.WantedRun(job, task), wait=wait, as_json=as_json)
+        run_requests.trigger_run(manual_runs.WantedRun(job, task), wait=wait, as_json=as_json)
         return
     found = find_job(connections.load_config(), job)
     own = [f"source={name}"] if task == SOURCE_TASK and name else []
     values = parse_params(found, [*own, *(params or ())])
     start = None if at is None else terminal.parse_instant(at)
     run_requests.trigger_run(
-        steering.WantedRun(job, found.name, values, start), wait=wait, as_json=as_json
+        manual_runs.WantedRun(job, found.name, values, start), wait=wait, as_json=as_json
     )
 
 

@@ -23,81 +23,88 @@ _log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ManualRun:
-    """A run that a person requests. `retry_of`: the run that it repeats, with its parameters.
+class Act:
+    """Who acts, when, and why."""
 
-    Of any other, `params` take precedence over the parameters of the schedule.
-    A second request with the same `run_id` does nothing.
+    by: str
+    now: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRun:
+    """A run that is requested: of the schedule `job`, with that task and validated parameters.
+
+    `params` take precedence over the parameters of the schedule; those of a run that repeats the
+    run `retry_of` replace them. `at`: when it starts; None is at once. `run_id`: a second request
+    with it does nothing.
     """
 
+    job: str
     task: str
-    params: dict[str, Any]
-    by: str
-    reason: str = ""
+    params: dict[str, Any] = field(default_factory=dict[str, Any])
+    at: datetime | None = None
     run_id: UUID = field(default_factory=uuid4)
     retry_of: UUID | None = None
-    not_before: datetime | None = None
-
-    @property
-    def requested_by(self) -> str:
-        """The author, and which run is repeated."""
-        of = "" if self.retry_of is None else f" (retry of {self.retry_of})"
-        return f"{self.by}{of}"[:MAX_AUTHOR]
 
 
-async def request(pool: Pool, wanted: ManualRun, default: Policies, now: datetime) -> QueuedRun:
+async def request(pool: Pool, wanted: WantedRun, act: Act, default: Policies) -> QueuedRun:
     """Insert the run, with the policies of its schedule or the default ones; returns it.
 
     Raises BadSchedule if its schedule cannot be read, and WrongState if it is retired.
     """
-    key = schedule_rows.key_of(wanted.task, wanted.params)
+    params = params_of(wanted.job, wanted.task, wanted.params)
+    key = schedule_rows.key_of(wanted.task, params)
     state = await schedule_rows.one(pool, key)
     check_open(state)
     policies = default if state is None else Policies.from_spec(state.policies)
-    params = wanted.params
     if state is not None and wanted.retry_of is None:
         params = state.params | params
     requested = RunRequest(
         wanted.run_id,
         wanted.task,
         params,
-        wanted.requested_by,
+        author(act, wanted.retry_of),
         policies.max_attempts,
         policies.timeout,
-        not_before=wanted.not_before,
+        not_before=wanted.at,
     )
     async with pool.acquire() as connection, connection.transaction():
         if await run_rows.read_run(connection, wanted.run_id) is None:
-            await insert(connection, key, wanted, requested, now)
-    _log.info("run.requested", execution_id=str(wanted.run_id), job=key, by=wanted.by)
+            await insert(connection, key, requested, act, wanted.retry_of)
+    _log.info("run.requested", execution_id=str(wanted.run_id), job=key, by=act.by)
     return QueuedRun(wanted.run_id, wanted.task)
 
 
+def author(act: Act, retry_of: UUID | None) -> str:
+    """Who requests a run, and which run it repeats."""
+    of = "" if retry_of is None else f" (retry of {retry_of})"
+    return f"{act.by}{of}"[:MAX_AUTHOR]
+
+
 async def insert(
-    connection: Connection, key: str, wanted: ManualRun, requested: RunRequest, now: datetime
+    connection: Connection, key: str, requested: RunRequest, act: Act, retry_of: UUID | None
 ) -> None:
     """Insert the run, with who requested it and why. Call it in a transaction."""
     detail: dict[str, Any] = {"params": requested.params} if requested.params else {}
-    if wanted.retry_of is not None:
-        detail["retry_of"] = str(wanted.retry_of)
-    action = AuditAction.RUN if wanted.retry_of is None else AuditAction.RETRY
+    if retry_of is not None:
+        detail["retry_of"] = str(retry_of)
+    action = AuditAction.RUN if retry_of is None else AuditAction.RETRY
     entry = AuditEntry(
-        now, wanted.by, action, key, requested.run_id, wanted.reason, detail, requested.org_id
+        act.now, act.by, action, key, requested.run_id, act.reason, detail, requested.org_id
     )
-    await run_rows.request(connection, requested, now)
-    await schedule_edits.record_request(connection, requested.run_id, now, wanted.by)
+    await run_rows.request(connection, requested, act.now)
+    await schedule_edits.record_request(connection, requested.run_id, act.now, act.by)
     await audit.record(connection, [entry])
 
 
-async def cancel(
-    pool: Pool, runs: Sequence[Mapping[str, Any]], now: datetime, *, by: str, reason: str = ""
-) -> list[UUID]:
+async def cancel(pool: Pool, runs: Sequence[Mapping[str, Any]], act: Act) -> list[UUID]:
     """Cancel those of the runs (rows of the listing) that are open; returns their ids.
 
     A worker that executes one stops within a third of its lease.
     """
-    error = f"cancelled by {by}: {reason}" if reason else f"cancelled by {by}"
-    entry = AuditEntry(now, by, AuditAction.CANCEL, reason=reason)
+    error = f"cancelled by {act.by}: {act.reason}" if act.reason else f"cancelled by {act.by}"
+    entry = AuditEntry(act.now, act.by, AuditAction.CANCEL, reason=act.reason)
     async with pool.acquire() as connection, connection.transaction():
         return await cancel_in(connection, runs, entry, error)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 
@@ -21,7 +21,7 @@ from app.core.errors import BadSchedule, Conflict, InvalidValue, NotFound, OverL
 from app.ledger import edit as ledger
 from app.ledger import manual_runs
 from app.ledger.edit import DeclaredSchedule
-from app.ledger.manual_runs import ManualRun
+from app.ledger.manual_runs import Act
 from app.orgs.limits import OrgLimits
 from app.scheduling.choices import PolicyChoices
 from app.scheduling.policies import Policies
@@ -224,20 +224,18 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
         count = await selections.runs_since(connection, request.org_id, request.now - A_DAY)
         if fault := limits.fault("runs_per_day", count + 1):
             raise OverLimit(fault)
-        manual = ManualRun(
-            COLLECTION_TASK, {}, request.by, request.reason, retry_of=request.retry_of
-        )
+        act = Act(request.by, request.now, request.reason)
         run_request = run_rows.RunRequest(
-            run_id=manual.run_id,
+            run_id=uuid4(),
             job=COLLECTION_TASK,
             params={},
-            requested_by=manual.requested_by,
+            requested_by=manual_runs.author(act, request.retry_of),
             max_attempts=config.max_attempts,
             timeout=limits.max_minutes * 60,
             schedule_id=schedule.id,
             org_id=request.org_id,
         )
-        await manual_runs.insert(connection, request.key, manual, run_request, request.now)
+        await manual_runs.insert(connection, request.key, run_request, act, request.retry_of)
     _log.info("collection.asked_for", execution_id=str(run_request.run_id), by=request.by)
     return QueuedRun(run_request.run_id, COLLECTION_TASK)
 

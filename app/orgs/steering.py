@@ -4,7 +4,7 @@ Commands, pages and the API call these functions. A collection is steered by the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +14,7 @@ from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, OPEN_STATUSES
 from app.core.errors import BadParameters, BadSchedule, InvalidValue, UnknownJob, WrongState
 from app.ledger import edit, manual_runs
-from app.ledger.manual_runs import ManualRun
+from app.ledger.manual_runs import Act, WantedRun
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.scheduling.policies import Policies
@@ -22,30 +22,6 @@ from app.store.db import Pool
 from app.store.runs.run_rows import QueuedRun
 
 RunRow = Mapping[str, Any]  # of the listing of runs
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """Who acts, when, and why."""
-
-    by: str
-    now: datetime
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class WantedRun:
-    """A run that is requested: of the schedule `job`, with that task and validated parameters.
-
-    `at`: when it starts; None is at once. `run_id`: a second request with it does nothing.
-    """
-
-    job: str
-    task: str
-    params: dict[str, Any] = field(default_factory=dict[str, Any])
-    at: datetime | None = None
-    run_id: UUID = field(default_factory=uuid4)
-    retry_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +69,8 @@ class Steering:
             return await collection.request_run(self.pool, self.config, asked)
         if wanted.task == COLLECTION_TASK:
             raise UnknownJob(f"there is no schedule {wanted.job!r}")
-        manual = ManualRun(
-            task=wanted.task,
-            params=manual_runs.params_of(wanted.job, wanted.task, wanted.params),
-            by=act.by,
-            reason=act.reason,
-            run_id=wanted.run_id,
-            retry_of=wanted.retry_of,
-            not_before=wanted.at,
-        )
         try:
-            return await manual_runs.request(self.pool, manual, self.default, act.now)
+            return await manual_runs.request(self.pool, wanted, act, self.default)
         except BadSchedule as error:
             raise WrongState(f"the schedule cannot be read: {error}") from None
 
@@ -124,7 +91,7 @@ class Steering:
 
     async def cancel(self, runs: Sequence[RunRow], act: Act) -> list[UUID]:
         """Cancel those of the runs that are open; returns their ids."""
-        return await manual_runs.cancel(self.pool, runs, act.now, by=act.by, reason=act.reason)
+        return await manual_runs.cancel(self.pool, runs, act)
 
 
 def owner_of(key: str) -> UUID | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from app.core.enums import Scope
 from app.core.errors import Conflict, NotFound
 from app.health.judge import OverallReason
-from app.orgs.steering import Act
+from app.ledger.manual_runs import Act
 from app.store.runs import backlog, listing, run_pages
 from app.store.runs.listing import RunFilter
 from app.web.api import cursor

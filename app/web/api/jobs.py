@@ -10,7 +10,8 @@ from app.core.collection_keys import is_collection
 from app.core.enums import Scope
 from app.core.errors import NotFound
 from app.ledger import upcoming
-from app.orgs.steering import Act, WantedRun, owner_of
+from app.ledger.manual_runs import Act, WantedRun
+from app.orgs.steering import owner_of
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 from app.web.api.context import ApiRequest, ApiResponse

@@ -25,7 +25,7 @@ from app.core.errors import (
     UnknownJob,
     WrongState,
 )
-from app.orgs.steering import Act, WantedRun
+from app.ledger.manual_runs import Act, WantedRun
 from app.store.db import INVALID_VALUES, UNAVAILABLE
 from app.store.reports.overview import ScheduleSummary
 from app.store.runs.run_rows import QueuedRun

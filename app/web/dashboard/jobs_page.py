@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.orgs.steering import Act, WantedRun
+from app.ledger.manual_runs import Act, WantedRun
 from app.store.db import Connection
 from app.store.reports import overview
 from app.store.reports.overview import ScheduleSummary
