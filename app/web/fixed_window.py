@@ -3,16 +3,25 @@
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.core import log
+
+_log = log.logger(__name__)
 
 
-async def count(redis: Redis, key: str, seconds: int) -> tuple[int, int]:
-    """Count one; return the count of the current window and the seconds until it ends, at least 1.
+async def seconds_over(redis: Redis, key: str, limit: int, seconds: int) -> int:
+    """Count one; return the seconds until the window ends if the count is over the limit, else 0.
 
-    The first count begins a window of `seconds`. Raises redis-py's errors.
+    The first count begins a window of `seconds`. Without Redis nothing is counted.
     """
-    async with redis.pipeline(transaction=True) as pipe:
-        pipe.set(key, 0, ex=seconds, nx=True)
-        pipe.incr(key)
-        pipe.ttl(key)
-        results: list[Any] = await pipe.execute()
-    return int(results[1]), max(int(results[2]), 1)
+    try:
+        async with redis.pipeline(transaction=True) as pipe:
+            pipe.set(key, 0, ex=seconds, nx=True)
+            pipe.incr(key)
+            pipe.ttl(key)
+            results: list[Any] = await pipe.execute()
+    except (RedisError, OSError, TimeoutError):
+        _log.warning("limit.not_counted", key=key)
+        return 0
+    return max(int(results[2]), 1) if int(results[1]) > limit else 0

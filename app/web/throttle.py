@@ -6,17 +6,13 @@ from ipaddress import ip_address, ip_network
 from uuid import UUID
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from starlette.requests import Request
 
-from app.core import log
 from app.web import fixed_window
 
 ANY_PROXY = "*"
 LOOPBACK = "127.0.0.1"
 IPV6_PREFIX = 64  # bits; a client usually has a whole network of that size
-
-_log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +32,10 @@ class FailureThrottle:
 
         Without Redis nothing is counted: tokens are too long to be guessed.
         """
-        try:
-            count, expires_in = await fixed_window.count(
-                self.redis, self._key(client), self.seconds
-            )
-        except (RedisError, OSError, TimeoutError):
-            _log.warning("sign_in.not_counted")
-            return 0
-        return expires_in if count > self.limit else 0
-
-    def _key(self, client: str) -> str:
         # Clients share 65,536 counters, so that the number of keys is bounded.
         bucket = blake2b(client.encode("utf-8", "replace"), digest_size=2).hexdigest()
-        return f"rollcall:{self.name}:{bucket}"
+        key = f"rollcall:{self.name}:{bucket}"
+        return await fixed_window.seconds_over(self.redis, key, self.limit, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +54,11 @@ class ChangeThrottle:
 
         `org_id`: None is the operator. Without Redis nothing is counted.
         """
-        wait = 0
-        for name, limit, seconds in (
-            ("changed", self.per_minute, 60),
-            ("changed_today", self.per_day, 86_400),
-        ):
-            try:
-                count, expires_in = await fixed_window.count(
-                    self.redis, f"rollcall:api:{name}:{org_id}", seconds
-                )
-            except (RedisError, OSError, TimeoutError):
-                _log.warning("changes.not_counted")
-                return 0
-            wait = max(wait, expires_in if count > limit else 0)
-        return wait
+        minute, day = f"rollcall:api:changed:{org_id}", f"rollcall:api:changed_today:{org_id}"
+        return max(
+            await fixed_window.seconds_over(self.redis, minute, self.per_minute, 60),
+            await fixed_window.seconds_over(self.redis, day, self.per_day, 86_400),
+        )
 
 
 def client_address(request: Request, trusted_proxies: tuple[str, ...]) -> str:

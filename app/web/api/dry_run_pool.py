@@ -16,7 +16,6 @@ from uuid import UUID
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from app.authoring.dry_run_order import DryRunOrder, DryRunSettings
 from app.core import frames
@@ -177,13 +176,9 @@ class DryRunner:
         self._busy.add(org_id)
 
     async def _check_rate(self, name: str, limit: int, what: str) -> None:
-        try:
-            key = f"rollcall:api:{name}"
-            count, expires_in = await fixed_window.count(self.redis, key, WINDOW_SECONDS)
-        except (RedisError, OSError):
-            return
-        if count > limit:
-            raise _too_many(f"more than {limit} {what} in a minute", expires_in)
+        key = f"rollcall:api:{name}"
+        if wait := await fixed_window.seconds_over(self.redis, key, limit, WINDOW_SECONDS):
+            raise _too_many(f"more than {limit} {what} in a minute", wait)
 
 
 @asynccontextmanager

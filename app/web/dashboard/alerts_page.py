@@ -9,17 +9,12 @@ from app.store.reports import acknowledgements
 from app.store.reports.acknowledgements import Acknowledged
 from app.store.schedules import heartbeats
 from app.web.context import web_context
-from app.web.dashboard import actions
+from app.web.dashboard import actions, notices
 from app.web.dashboard.session_auth import Form, SessionUser
 from app.web.dashboard.views import respond
 
 SHOWN = 500
 FLIPS = 50
-NOTICES = {
-    "acknowledge": "Acknowledged: no reminder is sent until it recovers or gets worse.",
-    "snooze": "Snoozed: no reminder is sent until then, unless it gets worse.",
-    "release": "Reminders are sent again.",
-}
 
 
 async def alerts(request: Request, user: SessionUser, connection: Connection) -> Response:
@@ -32,7 +27,7 @@ async def alerts(request: Request, user: SessionUser, connection: Connection) ->
         alerts=await acknowledgements.open_alerts(connection, SHOWN),
         flips=await acknowledgements.flips(connection, FLIPS),
         remind_hours=web_context(request).config.alert_remind_hours,
-        notice=NOTICES.get(request.query_params.get("done", ""), ""),
+        notice=notices.notice(request.query_params),
     )
 
 

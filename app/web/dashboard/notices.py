@@ -14,6 +14,9 @@ _DONE = {
     "open_run": "No run was requested: this one is open, and a collection has one at a time.",
     "backfill": "Requested. The workers go on with it.",
     "no_backfill": "Nothing was requested: each of these ticks has a run.",
+    "acknowledge": "Acknowledged: no reminder is sent until it recovers or gets worse.",
+    "snooze": "Snoozed: no reminder is sent until then, unless it gets worse.",
+    "release": "Reminders are sent again.",
     "stopped": "Stopped. No more runs are added; those that are queued end.",
 }
 # What was done to some of several jobs or runs, and why to no others.

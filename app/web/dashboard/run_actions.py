@@ -29,7 +29,7 @@ from app.web.dashboard.actions import (
 )
 from app.web.dashboard.formatting import labelled
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import respond
+from app.web.dashboard.views import find_run, respond
 
 MAX_AT_ONCE = 500
 MAX_FORM_BYTES = 32_768  # of the form that confirms so many runs
@@ -183,9 +183,5 @@ def _id(text: str) -> UUID:
 
 async def _run(request: Request, user: SessionUser) -> _RunRow:
     """The run of the path. Raises HTTPException 404 if the user may not see it."""
-    run_id: UUID = request.path_params["run_id"]
     async with transaction(web_context(request).pool, user.org_id) as connection:
-        row = await listing.run(connection, run_id, user.org_id)
-    if row is None:
-        raise HTTPException(404, "No such run, or retention has removed it.")
-    return row
+        return await find_run(connection, request.path_params["run_id"], user.org_id)

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
@@ -160,9 +161,7 @@ async def run(request: Request, user: SessionUser) -> Response:
     context, run_id = web_context(request), request.path_params["run_id"]
     try:
         async with transaction(context.pool, user.org_id) as connection:
-            row = await listing.run(connection, run_id, user.org_id)
-            if row is None:
-                raise HTTPException(404, "No such run, or retention has removed it.")
+            row = await find_run(connection, run_id, user.org_id)
             labels = await job_labels.labels(connection, user, [row["job"]])
             events = await listing.events(connection, run_id)
             sources = await listing.sources(connection, run_id)
@@ -205,6 +204,14 @@ async def _read_schedule(
     return _ScheduleData(
         line, ScheduleData(now, [line], {line.id: ticks}, gaps), outages(alive, now, patience)
     )
+
+
+async def find_run(connection: Connection, run_id: UUID, org_id: UUID | None) -> dict[str, Any]:
+    """The run, if it is this organisation's, or any for the operator. Raises HTTPException 404."""
+    row = await listing.run(connection, run_id, org_id)
+    if row is None:
+        raise HTTPException(404, "No such run, or retention has removed it.")
+    return row
 
 
 async def find_schedule(connection: Connection, key: str, org_id: UUID | None) -> ScheduleSummary:

@@ -11,11 +11,11 @@ from starlette.responses import Response
 from app.store.bounded import RowPage
 from app.store.content import page_listing, pages
 from app.store.db import Connection
-from app.store.runs import listing
 from app.store.runs.origins import origins
 from app.web.dashboard import job_labels
 from app.web.dashboard.data import reading
 from app.web.dashboard.session_auth import NO_STORE, SessionUser
+from app.web.dashboard.views import find_run
 
 MAX_SHOWN = 100_000  # characters of a body on its page
 CHARSET = re.compile(r"charset=\"?([\w-]{1,40})", re.IGNORECASE)
@@ -24,9 +24,7 @@ CHARSET = re.compile(r"charset=\"?([\w-]{1,40})", re.IGNORECASE)
 async def of_run(request: Request, user: SessionUser, connection: Connection) -> Response:
     """The kept pages of a run, in the order of their fetching. Raises HTTPException 404."""
     run_id = request.path_params["run_id"]
-    run = await listing.run(connection, run_id, user.org_id)
-    if run is None:
-        raise HTTPException(404, "No such run, or retention has removed it.")
+    run = await find_run(connection, run_id, user.org_id)
     source = reading.text_param(request, "source")
     after = reading.cursor_param(request, tuple[int])
     rows = await page_listing.of_run(
