@@ -20,7 +20,10 @@ LEASE_SECONDS = 60  # after which a delivery whose worker died is tried again
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An address that gets the changes of an organisation. `waiting`: deliveries not made yet."""
+    """An address that gets the changes of an organisation.
+
+    `next`: the place up to which deliveries were formed. `waiting`: deliveries not made yet.
+    """
 
     id: UUID
     url: str
@@ -28,8 +31,7 @@ class Webhook:
     created_by: str
     paused_at: datetime | None
     paused_reason: str | None
-    position: int
-    change_id: int
+    next: str
     waiting: int
 
 
@@ -67,9 +69,10 @@ FROM change_clock
 """
 # `waiting` is counted by the partial index of deliveries that wait.
 LIST = """
-SELECT w.id, w.url, w.created_at, w.created_by, w.paused_at, w.paused_reason, w.position,
-       w.change_id, (SELECT count(*) FROM webhook_deliveries d
-                     WHERE d.webhook_id = w.id AND d.state = 'waiting') AS waiting
+SELECT w.id, w.url, w.created_at, w.created_by, w.paused_at, w.paused_reason,
+       w.position || '.' || w.change_id AS next,
+       (SELECT count(*) FROM webhook_deliveries d
+        WHERE d.webhook_id = w.id AND d.state = 'waiting') AS waiting
 FROM webhooks w WHERE w.org_id = $1 AND ($2::uuid IS NULL OR w.id = $2) ORDER BY w.created_at, w.id
 """
 # Pauses and, with nulls, resumes.

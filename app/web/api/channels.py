@@ -1,7 +1,5 @@
 """Handlers of /collection/channels: the channels for alerts of an organisation's collections."""
 
-from dataclasses import asdict
-
 from app.core.enums import Scope
 from app.core.errors import BadConfig, NotFound
 from app.orgs import alert_channels
@@ -19,7 +17,7 @@ async def list_channels(request: ApiRequest) -> ApiResponse:
     """List the alert channels, oldest first."""
     async with request.transaction() as connection:
         found = await store.all_of(connection, request.org_id)
-    return ApiResponse(Channels(channels=[_body(one) for one in found]))
+    return ApiResponse(Channels(channels=[ChannelBody.model_validate(one) for one in found]))
 
 
 async def create_channel(request: ApiRequest) -> ApiResponse:
@@ -33,13 +31,15 @@ async def create_channel(request: ApiRequest) -> ApiResponse:
         )
     except BadConfig as error:
         raise of_missing_key(error) from None
-    return ApiResponse(_body(created), {"location": f"{CHANNELS}/{created.id}"})
+    return ApiResponse(
+        ChannelBody.model_validate(created), {"location": f"{CHANNELS}/{created.id}"}
+    )
 
 
 async def read_channel(request: ApiRequest) -> ApiResponse:
     """Read an alert channel, with what came of its messages."""
     async with request.transaction() as connection:
-        return ApiResponse(_body(await _existing(connection, request)))
+        return ApiResponse(ChannelBody.model_validate(await _existing(connection, request)))
 
 
 async def delete_channel(request: ApiRequest) -> ApiResponse:
@@ -55,7 +55,7 @@ async def test_channel(request: ApiRequest) -> ApiResponse:
     async with request.transaction() as connection:
         found = await _existing(connection, request)
         await alert_channels.enqueue_test(connection, request.org_id, found, request.now)
-        body = _body(await _existing(connection, request))
+        body = ChannelBody.model_validate(await _existing(connection, request))
     return ApiResponse(body, {"location": f"{CHANNELS}/{found.id}"})
 
 
@@ -68,10 +68,6 @@ async def _existing(connection: Connection, request: ApiRequest) -> StoredAlertC
 
 def _not_found() -> NotFound:
     return NotFound("there is no alert channel with that id")
-
-
-def _body(one: StoredAlertChannel) -> ChannelBody:
-    return ChannelBody.model_validate(asdict(one))
 
 
 CHANNELS = "/collection/channels"

@@ -5,7 +5,6 @@ They call what the commands `org` and `token` call.
 
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
 
 from app.core.enums import Scope
 from app.core.errors import InvalidValue, UnknownOrg
@@ -13,7 +12,7 @@ from app.orgs import admin, tokens, usage
 from app.store import tenancy
 from app.store.orgs import orgs
 from app.store.orgs import usage as usage_rows
-from app.store.orgs.orgs import Org, Token
+from app.store.orgs.orgs import Org
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint, delete, get, patch, post
 from app.web.api.schemas.operator import (
@@ -79,7 +78,7 @@ async def read_organization_usage(request: ApiRequest) -> ApiResponse:
     context = request.context
     found = await admin.find(context.pool, request.path["org_id"])
     report = await usage.report(context.pool, context.config, found.id, request.now)
-    return ApiResponse(UsageBody.model_validate(asdict(report)))
+    return ApiResponse(UsageBody.model_validate(report))
 
 
 async def list_tokens(request: ApiRequest) -> ApiResponse:
@@ -88,7 +87,7 @@ async def list_tokens(request: ApiRequest) -> ApiResponse:
     if org_id is not None:
         await admin.find(request.context.pool, org_id)
     rows = await orgs.tokens(request.context.pool, org_id)
-    return ApiResponse(Tokens(tokens=[_token(row) for row in rows]))
+    return ApiResponse(Tokens(tokens=[TokenBody.model_validate(row) for row in rows]))
 
 
 async def create_token(request: ApiRequest) -> ApiResponse:
@@ -103,7 +102,7 @@ async def create_token(request: ApiRequest) -> ApiResponse:
         by = request.principal.name
         secret = await tokens.create_token(connection, wanted, request.now, by=by)
     created = next(row for row in await orgs.tokens(pool, org_id) if row.id == wanted.id)
-    answer = TokenCreated(**_token(created).model_dump(), token=secret)
+    answer = TokenCreated(**TokenBody.model_validate(created).model_dump(), token=secret)
     return ApiResponse(answer, {"location": f"/operator/tokens/{created.id}"})
 
 
@@ -116,11 +115,6 @@ async def revoke_token(request: ApiRequest) -> ApiResponse:
 def _org(found: Org, stored: tuple[int, int]) -> OrganizationBody:
     own = {"rows": stored[0], "stored_mb": round(stored[1] / usage.BYTES_PER_MB, 3)}
     return OrganizationBody.model_validate(asdict(found) | own)
-
-
-def _token(row: Token) -> TokenBody:
-    fields: dict[str, Any] = {name: getattr(row, name) for name in TokenBody.model_fields}
-    return TokenBody(**fields)
 
 
 ORGS = "/operator/organizations"

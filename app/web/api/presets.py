@@ -1,7 +1,7 @@
 """Handlers of /collection/presets."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,7 +26,7 @@ async def list_presets(request: ApiRequest) -> ApiResponse:
     """List the presets that can be chosen, built-in ones first."""
     async with request.transaction() as connection:
         found = await store.all_of(connection, request.org_id)
-    return ApiResponse(Presets(presets=[_body(preset) for preset in found]))
+    return ApiResponse(Presets(presets=[PresetBody.model_validate(preset) for preset in found]))
 
 
 async def read_preset(request: ApiRequest) -> ApiResponse:
@@ -130,11 +130,7 @@ def _name_taken(name: str) -> Conflict:
 
 
 def _answer(preset: CollectionPreset) -> ApiResponse:
-    return ApiResponse(_body(preset), {"etag": f'"{preset.revision}"'})
-
-
-def _body(preset: CollectionPreset) -> PresetBody:
-    return PresetBody.model_validate(asdict(preset))
+    return ApiResponse(PresetBody.model_validate(preset), {"etag": f'"{preset.revision}"'})
 
 
 PRESETS = "/collection/presets"

@@ -1,7 +1,5 @@
 """Handler of /collection/usage."""
 
-from dataclasses import asdict
-
 from app.core.enums import Scope
 from app.orgs import usage
 from app.web.api.context import ApiRequest, ApiResponse
@@ -13,7 +11,7 @@ async def read_usage(request: ApiRequest) -> ApiResponse:
     """Read the limits, what is used of them, and the runs, pages, bytes and items by month."""
     context = request.context
     report = await usage.report(context.pool, context.config, request.org_id, request.now)
-    return ApiResponse(UsageBody.model_validate(asdict(report)))
+    return ApiResponse(UsageBody.model_validate(report))
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (get("/collection/usage", Scope.READ, read_usage, UsageBody),)

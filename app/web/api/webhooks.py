@@ -1,6 +1,5 @@
 """Handlers of /collection/webhooks: addresses that get an organisation's changes."""
 
-from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
@@ -35,7 +34,7 @@ async def list_webhooks(request: ApiRequest) -> ApiResponse:
     """List the webhooks, oldest first."""
     async with request.transaction() as connection:
         found = await store.all_of(connection, request.org_id)
-    return ApiResponse(Webhooks(webhooks=[_body(one) for one in found]))
+    return ApiResponse(Webhooks(webhooks=[WebhookBody.model_validate(one) for one in found]))
 
 
 async def create_webhook(request: ApiRequest) -> ApiResponse:
@@ -49,7 +48,7 @@ async def create_webhook(request: ApiRequest) -> ApiResponse:
     except BadConfig as error:
         raise of_missing_key(error) from None
     async with request.transaction() as connection:
-        created = _body(await _existing(connection, request, webhook_id))
+        created = WebhookBody.model_validate(await _existing(connection, request, webhook_id))
     answer = WebhookCreated(**created.model_dump(), secret=secret)
     return ApiResponse(answer, {"location": f"/collection/webhooks/{webhook_id}"})
 
@@ -57,7 +56,7 @@ async def create_webhook(request: ApiRequest) -> ApiResponse:
 async def read_webhook(request: ApiRequest) -> ApiResponse:
     """Read a webhook."""
     async with request.transaction() as connection:
-        return ApiResponse(_body(await _existing(connection, request)))
+        return ApiResponse(WebhookBody.model_validate(await _existing(connection, request)))
 
 
 async def delete_webhook(request: ApiRequest) -> ApiResponse:
@@ -75,7 +74,7 @@ async def pause_webhook(request: ApiRequest) -> ApiResponse:
     async with request.transaction() as connection:
         found = await _existing(connection, request)
         await store.pause(connection, request.org_id, found.id, request.now, reason)
-        return ApiResponse(_body(await _existing(connection, request)))
+        return ApiResponse(WebhookBody.model_validate(await _existing(connection, request)))
 
 
 async def resume_webhook(request: ApiRequest) -> ApiResponse:
@@ -83,7 +82,7 @@ async def resume_webhook(request: ApiRequest) -> ApiResponse:
     async with request.transaction() as connection:
         found = await _existing(connection, request)
         await store.resume(connection, request.org_id, found.id)
-        return ApiResponse(_body(await _existing(connection, request)))
+        return ApiResponse(WebhookBody.model_validate(await _existing(connection, request)))
 
 
 async def send_test(request: ApiRequest) -> ApiResponse:
@@ -131,10 +130,6 @@ async def _existing(connection: Connection, request: ApiRequest, webhook_id: Any
 
 def _not_found() -> NotFound:
     return NotFound("there is no webhook with that id")
-
-
-def _body(one: Webhook) -> WebhookBody:
-    return WebhookBody.model_validate(asdict(one) | {"next": f"{one.position}.{one.change_id}"})
 
 
 WEBHOOKS = "/collection/webhooks"

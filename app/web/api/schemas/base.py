@@ -97,9 +97,9 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """Base of response models."""
+    """Base of response models, which are made from rows or from objects with such attributes."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class OptionalRequest(RequestModel):
