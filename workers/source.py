@@ -29,9 +29,9 @@ PACE_TOLERANCE = timedelta(
 SKIPPED_STATS = {"resting": 1, "requests": 0}
 
 
-def item_storage(source: RecipeSource | None, org_id: UUID | None = None) -> RecipeItemStorage:
-    """How the items of this one recipe are stored, an organisation's or the operator's."""
-    return RecipeItemStorage(org_id, {} if source is None else {source.name: source})
+def item_storage(source: RecipeSource | None) -> RecipeItemStorage:
+    """How the items of this one recipe of the operator are stored."""
+    return RecipeItemStorage(None, {} if source is None else {source.name: source})
 
 
 def _schedules(config: Config, name: str) -> Sequence[DeclaredSchedule]:

@@ -78,13 +78,13 @@ class StopSignals:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else no process has an exit code
 
 
-def end_despite_threads(seconds: float = THREAD_SECONDS) -> None:
-    """End this process in so many seconds if Python still waits for threads of jobs by then."""
-    threading.Thread(target=_end_later, args=(seconds,), daemon=True).start()
+def end_despite_threads() -> None:
+    """End this process in a while if Python still waits for threads of jobs by then."""
+    threading.Thread(target=_end_later, daemon=True).start()
 
 
-def _end_later(seconds: float) -> None:
-    time.sleep(seconds)
+def _end_later() -> None:
+    time.sleep(THREAD_SECONDS)
     main = threading.main_thread()
     left = [one.name for one in threading.enumerate() if one is not main and not one.daemon]
     fix = "a job's threads end with it, or are daemons"

@@ -63,10 +63,10 @@ class _CachedFailure(msgspec.Struct):
     url: str | None
 
 
-def is_allowed(text: str, url: str, agent: str = AGENT) -> bool:
-    """Whether a robots.txt allows `agent` to fetch `url`. An invalid file forbids nothing."""
+def is_allowed(text: str, url: str) -> bool:
+    """Whether a robots.txt allows us to fetch `url`. An invalid file forbids nothing."""
     rules = _parsed(text) if len(text) <= SMALL else Protego.parse(text)
-    return rules.can_fetch(url, agent)
+    return rules.can_fetch(url, AGENT)
 
 
 def allows_all(failure: Failure) -> bool:

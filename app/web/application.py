@@ -20,7 +20,7 @@ from app.store.db import Connection
 from app.store.schedules.heartbeats import database_now
 from app.web import boundary, garbage
 from app.web.boundary import RequestBounds
-from app.web.context import DeclaredJobs, Now, SourceCheck, Sources, open_web_context
+from app.web.context import DeclaredJobs, Now, Sources, open_web_context
 from app.web.dashboard import rendering
 from app.web.dashboard.events import stop_on_signal
 from app.web.health.readiness import check_servers
@@ -41,14 +41,12 @@ async def check_sources(
 def create_app(
     config: Config,
     *,
-    check: SourceCheck = check_sources,
     now: Now = database_now,
     importing: Importing = nullcontext,
 ) -> Starlette:
     """The application for `config`; `now` is the clock of the API.
 
-    `check` validates the sources that an organisation wants in a preset. `importing`: the context
-    in which the pages and the API are imported.
+    `importing`: the context in which the pages and the API are imported.
     """
 
     def json_params(task: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +57,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
         declared = DeclaredJobs(
-            check, partial(odds_max_age, config), json_params, default_policies(config)
+            check_sources, partial(odds_max_age, config), json_params, default_policies(config)
         )
         async with open_web_context(config, declared, now) as context:
             with stop_on_signal(context.stopping):

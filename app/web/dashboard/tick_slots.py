@@ -107,15 +107,12 @@ class TickTotals:
 
 
 def last_slots(
-    ticks: Sequence[TickSummary],
-    gaps: Sequence[GapSummary],
-    tally: TickTotals,
-    most: int = SHOWN_TICKS,
+    ticks: Sequence[TickSummary], gaps: Sequence[GapSummary], tally: TickTotals
 ) -> list[Slot]:
-    """The slots of the last `most` ticks, oldest first; ticks and gaps come newest first."""
+    """The slots of the last ticks, oldest first; ticks and gaps come newest first."""
     slots: list[Slot] = []
     for line in _newest_first(ticks, gaps):
-        free = most - len(slots)
+        free = SHOWN_TICKS - len(slots)
         if free <= 0:
             break
         if isinstance(line, TickSummary):
@@ -129,13 +126,11 @@ def last_slots(
     return slots
 
 
-def undecided(
-    schedule: Schedule, frontier: datetime, now: datetime, most: int = SHOWN_TICKS
-) -> list[Slot]:
-    """Slots for the last `most` ticks between the frontier and `now`, which are undecided."""
+def undecided(schedule: Schedule, frontier: datetime, now: datetime) -> list[Slot]:
+    """Slots for the last ticks between the frontier and `now`, which are undecided."""
     step = schedule.interval or timedelta(days=1)
-    since = max(frontier, now - (most + 1) * step)
-    instants = list(schedule.ticks(since, now))[-most:]
+    since = max(frontier, now - (SHOWN_TICKS + 1) * step)
+    instants = list(schedule.ticks(since, now))[-SHOWN_TICKS:]
     return [Slot(at, SlotKind.UNDECIDED, "undecided") for at in instants]
 
 
