@@ -110,6 +110,8 @@ async def _deliver(context: WorkerContext, delivery: ClaimedDelivery) -> None:
         status, reason = None, str(error)
     if status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         await store.end(context.pool, delivery.id, DeliveryState.DELIVERED, status, None)
+    elif not delivery.count:  # a test
+        await _give_up(context, delivery, status, reason)
     elif status == HTTPStatus.GONE or delivery.attempts > len(RETRY_DELAYS):
         await _give_up(context, delivery, status, reason)
         await store.stop(context.pool, delivery.webhook_id, f"paused after failures: {reason}")

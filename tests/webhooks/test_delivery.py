@@ -249,20 +249,70 @@ async def test_a_replay_sends_again_with_the_ids_that_they_had(
     assert (await account(worker)).delivered == 2
 
 
-async def test_a_test_is_sent_like_any_other_and_counts_for_nothing(
+async def ask_for_test(worker: WorkerContext, org: UUID, webhook: UUID) -> str:
+    """Ask for a test; returns the id of its message."""
+    delivery = uuid4()
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        await store.add_test(connection, org, webhook, delivery)
+    return f"msg_{delivery.hex}"
+
+
+async def test_a_test_is_signed_as_any_other_and_counts_for_nothing(
     worker: WorkerContext, receiver: Receiver
 ) -> None:
     org, webhook, secret = await with_webhook(worker, receiver.url())
-    delivery = uuid4()
+    sent = await ask_for_test(worker, org, webhook)
 
-    async with tenancy.org_transaction(worker.pool, org) as connection:
-        await store.add_test(connection, org, webhook, delivery)
     await deliver(worker)
 
     (message,) = receiver.of()
-    assert (message.id, message.data["type"]) == (f"msg_{delivery.hex}", "test")
+    assert (message.id, message.data["type"]) == (sent, "test")
     assert message.signed_with(secret)
     assert (await account(worker)).delivered == 0
+
+
+async def test_a_test_waits_for_neither_a_pause_nor_what_is_to_be_tried_again(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, webhook, _ = await with_webhook(worker, receiver.url())
+    receiver.answers["/in"] = [500]
+    await collect(worker, org, "a")
+    await deliver(worker)
+    sent = [await ask_for_test(worker, org, webhook)]
+    await deliver(worker)
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        await store.pause(connection, org, webhook, NOON, "moving")
+    sent.append(await ask_for_test(worker, org, webhook))
+
+    await deliver(worker)
+
+    assert [message.id for message in receiver.of()][1:] == sent
+    assert await state_of(worker, org, webhook) == ("waiting", True, 1)
+
+
+async def test_a_test_is_sent_once_and_its_failure_neither_pauses_nor_delays(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, webhook, _ = await with_webhook(worker, receiver.url())
+    receiver.answers["/in"] = [410]
+    await ask_for_test(worker, org, webhook)
+    await deliver(worker)
+    await collect(worker, org, "a")
+
+    await deliver(worker)
+
+    assert [message.data["type"] for message in receiver.of()] == ["test", "changes"]
+    assert await state_of(worker, org, webhook) == ("delivered", False, 0)
+
+
+async def state_of(worker: WorkerContext, org: UUID, webhook: UUID) -> tuple[str, bool, int]:
+    """The state of its delivery of changes, whether the webhook is paused, how many wait."""
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        found = await store.one(connection, org, webhook)
+        listed = await store.deliveries(connection, (org, webhook), None, None, 10)
+    assert found is not None
+    (state,) = [one["state"] for one in listed if one["count"]]
+    return state, found.paused_at is not None, found.waiting
 
 
 async def test_receivers_that_hang_do_not_delay_the_others(

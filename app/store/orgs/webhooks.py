@@ -22,7 +22,8 @@ LEASE_SECONDS = 60  # after which a delivery whose worker died is tried again
 class Webhook:
     """An address that gets the changes of an organisation.
 
-    `next`: the place up to which deliveries were formed. `waiting`: deliveries not made yet.
+    `next`: the place up to which deliveries were formed. `waiting`: deliveries of changes that are
+    not made yet.
     """
 
     id: UUID
@@ -72,7 +73,7 @@ LIST = """
 SELECT w.id, w.url, w.created_at, w.created_by, w.paused_at, w.paused_reason,
        w.position || '.' || w.change_id AS next,
        (SELECT count(*) FROM webhook_deliveries d
-        WHERE d.webhook_id = w.id AND d.state = 'waiting') AS waiting
+        WHERE d.webhook_id = w.id AND d.state = 'waiting' AND d.count > 0) AS waiting
 FROM webhooks w WHERE w.org_id = $1 AND ($2::uuid IS NULL OR w.id = $2) ORDER BY w.created_at, w.id
 """
 # Pauses and, with nulls, resumes.
@@ -98,7 +99,8 @@ WHERE org_id = $1 AND webhook_id = $2 AND state <> 'waiting' AND count > 0
 """
 # By the index on (webhook_id, number); `number < $4` is the place to go on from.
 DELIVERIES = """
-SELECT id, number, count, state, attempts, created_at, next_try_at, ended_at, status, reason,
+SELECT id, number, count, state, attempts, created_at, ended_at, status, reason,
+       CASE state WHEN 'waiting' THEN next_try_at END AS next_try_at,
        after_position || '.' || after_id AS after, through_position || '.' || through_id AS next
 FROM webhook_deliveries
 WHERE org_id = $1 AND webhook_id = $2 AND ($3::text IS NULL OR state = $3) AND number < $4
@@ -116,7 +118,7 @@ WITH due AS (
               FROM change_clock) h
   WHERE w.paused_at IS NULL
     AND NOT EXISTS (SELECT FROM webhook_deliveries d
-                    WHERE d.webhook_id = w.id AND d.state = 'waiting')
+                    WHERE d.webhook_id = w.id AND d.state = 'waiting' AND d.count > 0)
     AND EXISTS (SELECT FROM changes c
                 WHERE c.org_id = w.org_id AND (c.position, c.id) > (w.position, w.change_id)
                   AND c.position < h.horizon)
@@ -141,18 +143,19 @@ FROM formed
 """
 
 # Only the first one that waits, so that a receiver gets changes in their order; none of a disabled
-# organisation.
+# organisation. A test waits for nothing but earlier tests, not for a pause either; it takes a slot
+# of the retries, as its receiver may hang.
 CLAIM = """
 UPDATE webhook_deliveries d
 SET attempts = d.attempts + 1, next_try_at = now() + $3 * interval '1 second'
 FROM (
   SELECT x.id FROM webhook_deliveries x
-  JOIN webhooks w ON w.id = x.webhook_id AND w.paused_at IS NULL
+  JOIN webhooks w ON w.id = x.webhook_id AND (w.paused_at IS NULL OR x.count = 0)
   JOIN organizations o ON o.id = w.org_id AND o.disabled_at IS NULL
-  WHERE x.state = 'waiting' AND x.next_try_at <= now() AND (x.attempts > 0) = $2
+  WHERE x.state = 'waiting' AND x.next_try_at <= now() AND (x.attempts > 0 OR x.count = 0) = $2
     AND NOT EXISTS (SELECT FROM webhook_deliveries e
                     WHERE e.webhook_id = x.webhook_id AND e.state = 'waiting'
-                      AND e.number < x.number)
+                      AND e.number < x.number AND (e.count = 0) = (x.count = 0))
   ORDER BY x.next_try_at LIMIT $1 FOR UPDATE OF x SKIP LOCKED
 ) due, webhooks w
 WHERE d.id = due.id AND w.id = d.webhook_id
@@ -256,7 +259,7 @@ async def resume(connection: Connection, org_id: UUID, webhook_id: UUID) -> None
 async def add_test(
     connection: Connection, org_id: UUID, webhook_id: UUID, delivery_id: UUID
 ) -> None:
-    """Add a delivery without changes, which is sent like any other."""
+    """Add a delivery without changes, which is sent once, also while the webhook is paused."""
     await connection.execute(TEST, org_id, webhook_id, delivery_id)
 
 
@@ -283,7 +286,7 @@ async def form(pool: Pool) -> int:
 
 
 async def claim(pool: Pool, limit: int, *, retries: bool) -> list[ClaimedDelivery]:
-    """Claim deliveries that are due: new ones, or those that have failed before."""
+    """Claim deliveries that are due: new ones, or tests and those that have failed before."""
     rows = await pool.fetch(CLAIM, limit, retries, LEASE_SECONDS)
     return [ClaimedDelivery(*row) for row in rows]
 

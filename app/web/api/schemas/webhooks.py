@@ -17,7 +17,7 @@ class WebhookCreate(RequestModel):
 
 
 class WebhookBody(ResponseModel):
-    """A webhook. `next`: the place up to which deliveries were made; `waiting`: how many wait."""
+    """A webhook. `next`: up to where deliveries were formed; `waiting`: how many of them wait."""
 
     id: UUID
     url: str
@@ -68,7 +68,8 @@ class DeliveriesQuery(PageQuery):
 class DeliveryBody(ResponseModel):
     """One message: the changes after `after` up to `next`, `count` of them; a test has none.
 
-    `status`: of the last response. `reason`: why the last attempt failed.
+    `next_try_at`: null once it has ended. `status`: of the last response. `reason`: why the last
+    attempt failed.
     """
 
     id: str
@@ -76,7 +77,7 @@ class DeliveryBody(ResponseModel):
     state: DeliveryState
     attempts: int
     created_at: AwareDatetime
-    next_try_at: AwareDatetime
+    next_try_at: AwareDatetime | None
     ended_at: AwareDatetime | None
     status: int | None
     reason: str | None
