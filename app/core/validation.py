@@ -14,7 +14,7 @@ def fault_sentence(fault: ErrorDetails) -> str:
     """Return what is wrong, without the name of the field and without pydantic's own terms."""
     if fault["type"] == "extra_forbidden":
         return "is not known here"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     return _LENGTH_OF_SECRET.sub(r"must have \1 \2 characters", message)
 
 

@@ -4,6 +4,7 @@ Each operation is one transaction. It locks the organisation's row, which serial
 runs under row-level security, which hides the rows of other organisations.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -302,10 +303,17 @@ def _declared(
             defaults, schedule, settings.timezone
         )
     except BadSchedule as error:
-        raise InvalidValue("policies", str(error)) from None
+        raise InvalidValue(_policy_named(str(error)), str(error)) from None
     return DeclaredSchedule(
         request.key, COLLECTION_TASK, schedule, policies, settings.enabled, request.org_id
     )
+
+
+def _policy_named(message: str) -> str:
+    """Return the field that a message about policies names first."""
+    plain = {name.removesuffix("_seconds"): name for name in POLICY_FIELDS}
+    found = re.search(rf"\b({'|'.join(plain)})(_seconds)?\b", message)
+    return "policies" if found is None else plain[found[1]]
 
 
 async def _check_count(connection: Connection, org_id: UUID, limits: OrgLimits) -> None:

@@ -122,6 +122,12 @@ async def test_a_name_that_is_none_is_not_found(visitor: Visitor, name: str) -> 
     problem(await visitor("GET", f"/collections/{name}/schedule"), 404)
 
 
+async def test_who_names_a_collection_wrongly_reads_the_rule_of_names(visitor: Visitor) -> None:
+    refused = problem(await visitor("PATCH", "/collections/Nightly/schedule", json=CHOICE), 404)
+
+    assert "[a-z0-9_-]{0,59}" in refused["detail"]
+
+
 async def test_a_collection_is_not_seen_by_another_organisation(
     visitor: Visitor, other: Org
 ) -> None:

@@ -84,7 +84,7 @@ async def test_one_job_delivered_twice_is_one_run(
     [
         ({"platforms": ["betpawa", "bet365"]}, "unknown bet365; known: sportybet"),
         ({"platform": ["betpawa"]}, "platform: is not known here (known: platforms)"),
-        ({"platforms": 7}, "platforms: Input should be a valid tuple"),
+        ({"platforms": 7}, "platforms: Input should be a valid list"),
     ],
     ids=["unknown value", "unknown name", "wrong type"],
 )

@@ -63,7 +63,7 @@ def path(request: Request) -> Mapping[str, Any]:
         raise NotFound("there is nothing with that name")
     for name, pattern in PATH_PATTERNS.items():
         if name in params and not re.fullmatch(pattern, params[name]):
-            raise NotFound("there is nothing with that name")
+            raise NotFound(f"there is nothing with that name: it must match {pattern}")
     try:
         return {
             name: UUID(value) if name.endswith("_id") else value
