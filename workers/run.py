@@ -38,7 +38,7 @@ from app.core.records import Item
 from app.core.tasks import gather_fail_fast
 from app.core.version import user_agent
 from app.fetch.client import RequestCounts
-from app.fetch.limited_transport import LimitedTransport
+from app.fetch.limited_transport import JobClient, LimitedTransport
 from app.fetch.transport_errors import to_failure
 from app.fetch.urls import public_url
 from app.runs import attempts
@@ -180,12 +180,13 @@ class Run:
         """An HTTP client whose connections the worker pools, behind the shared rate limiter.
 
         A request waits until its host may be requested. Raises a Failure with `retry_in` if that
-        would take more than 30 seconds.
+        would take more than 30 seconds, and httpx.ReadTimeout or TooLarge for a response without
+        end, unless it is streamed.
         """
         transport = LimitedTransport(
             self.context.job_transport, self.context.limiter, self._job.limits, self._tally
         )
-        client = httpx.AsyncClient(
+        client = JobClient(
             transport=transport,
             headers={"user-agent": user_agent(self.config.contact)},
             timeout=CLIENT_TIMEOUT,

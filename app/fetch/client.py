@@ -123,11 +123,13 @@ def open_job_transport(
         connector = aiohttp.TCPConnector(
             limit=connections, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=ssl_context
         )
+        bound_events(connector)
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADER_LINES,
             trust_env=False,
         )
 
