@@ -270,7 +270,7 @@ async def _beat(
     ctx["logging"].restore()
     # The heartbeats are those of the process that decides.
     beat = context.heartbeat.beat if ctx.get("decides", True) else context.synchronise
-    for step in (leases.renew, leases.hand_back_unheard, beat):
+    for step in (leases.record_late, leases.renew, leases.hand_back_unheard, beat):
         try:
             await step()
         except TRANSIENT as error:

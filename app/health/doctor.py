@@ -224,6 +224,9 @@ def server(facts: Mapping[str, Any]) -> list[Finding]:
         found = [fault("postgres", f"{facts['version_name']} is too old", "upgrade to 15 or newer")]
     if facts["standby"]:
         found.append(fault("postgres role", "a standby, which is read-only", "use the primary"))
+    elif facts["read_only"]:
+        fix = "find who has set default_transaction_read_only, perhaps because its disk is full"
+        found.append(fault("postgres role", "takes no writes: transactions are read-only", fix))
     if facts["bypasses"]:
         fix = "use a role without SUPERUSER and BYPASSRLS"
         message = "this role bypasses row-level security: organisations are not isolated"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -297,7 +298,12 @@ async def _record(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome) 
             message = f"its outcome cannot be recorded: {type(error).__name__}: {text_of(error)}"
             outcome.stats = outcome.deferral = outcome.retry = None
             _set_error(outcome, RunStatus.FAILURE, BadResult(message), message)
-    outcome.fenced = True  # the lease expires and a sweep requeues the run
+    # The next heartbeat that reaches Postgres records it, unless a sweep has taken the run up.
+    late, fields = replace(outcome), copy_context()  # those of the log
+    leases.unrecorded[claimed.run_id, claimed.epoch] = lambda: asyncio.create_task(
+        _record_once(leases, claimed, late), context=fields
+    )
+    outcome.fenced = True
 
 
 async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:

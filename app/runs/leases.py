@@ -1,7 +1,7 @@
 """The leases of a worker's attempts, which one heartbeat renews."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app.core import log, redact
 from app.core.batcher import Batcher
-from app.store.db import LOCKED, UNAVAILABLE, Pool
+from app.store.db import LOCKED, TRANSIENT, UNAVAILABLE, Pool
 from app.store.runs import attempt_rows as store
 from app.store.runs.attempt_rows import Claim, ClaimedRun, RunEnding, Start
 
@@ -26,7 +26,8 @@ class Leases:
     Runs that are claimed, or that end, at the same time share a statement: `claims`, `starts`,
     `endings`. `seconds`: length of a lease. `limits`: those of the attempts whose leases are held.
     `lost`: held leases that were lost. `unheard`: runs, and when they
-    were claimed, of claims whose answer was lost: they may have been made. `running`: runs being
+    were claimed, of claims whose answer was lost: they may have been made. `unrecorded`: what
+    records the outcomes that Postgres did not take when they were known. `running`: runs being
     executed; `running_for_orgs`: those of them that belong to organisations. `hide` removes secrets
     from what is recorded. `after_overtime` is called when the outcome of a run that goes on after
     its timeout is recorded.
@@ -40,6 +41,9 @@ class Leases:
     limits: dict[Lease, asyncio.Timeout] = field(default_factory=dict[Lease, asyncio.Timeout])
     lost: set[Lease] = field(default_factory=set[Lease])
     unheard: dict[UUID, datetime] = field(default_factory=dict[UUID, datetime])
+    unrecorded: dict[Lease, Callable[[], Awaitable[None]]] = field(
+        default_factory=dict[Lease, Callable[[], Awaitable[None]]]
+    )
     running: int = 0
     running_for_orgs: int = 0
     after_overtime: Callable[[], None] = lambda: None
@@ -76,6 +80,16 @@ class Leases:
             if await store.release_unheard(self.pool, run_id, at, self.seconds, self.clock()):
                 _log.warning("claim.handed_back", execution_id=str(run_id))
             del self.unheard[run_id]
+
+    async def record_late(self) -> None:
+        """Record the outcomes that Postgres did not take, if no other attempt has begun."""
+        for lease in list(self.unrecorded):
+            record = self.unrecorded.pop(lease)
+            try:
+                await record()
+            except TRANSIENT:
+                self.unrecorded[lease] = record
+                raise
 
     async def _renew_one_by_one(self, held: Sequence[Lease]) -> set[Lease]:
         """Renew the others of a run whose row another session has locked; it is not lost."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 else:
     Pool = Connection = Any
 
-# A server that shuts down, starts up or has no free connection is treated as unavailable.
+# A server that shuts down, starts up, takes no writes or has no free connection is treated as
+# unavailable.
 CONNECTION_LOST = (
     ConnectionError,
     FileNotFoundError,  # the Unix socket
@@ -33,6 +34,7 @@ CONNECTION_LOST = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,  # in a failover, the standby
 )
 
 
@@ -54,7 +56,6 @@ TRANSIENT = (
     *LOCKED,
     *STORAGE_FULL,
     asyncpg.QueryCanceledError,
-    asyncpg.ReadOnlySQLTransactionError,  # in a failover
     asyncpg.TransactionRollbackError,  # a deadlock
     asyncpg.PostgresSystemError,  # of its machine, such as an I/O error
 )

@@ -142,6 +142,7 @@ async def test_the_connections_of_the_server_are_judged(
         ({"version": 140_000}, "postgres", Level.FAULT),
         ({"version": 150_000}, "postgres", Level.OK),
         ({"standby": True}, "postgres role", Level.FAULT),
+        ({"read_only": True}, "postgres role", Level.FAULT),
         ({"bypasses": True}, "postgres role", Level.WARNING),
     ],
 )

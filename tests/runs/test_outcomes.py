@@ -140,6 +140,50 @@ async def test_a_body_cut_off_from_postgres_hands_its_run_back(desk: Desk) -> No
     assert "Postgres was unavailable" in detail
 
 
+async def test_a_body_that_meets_a_standby_hands_its_run_back(desk: Desk) -> None:
+    claimed = await desk.begin(max_attempts=1)
+
+    async def body(_: AttemptOutcome) -> None:
+        async with desk.pool.acquire() as connection, connection.transaction(readonly=True):
+            await connection.execute("DELETE FROM runs")
+
+    outcome = await attempted(desk, claimed, body)
+
+    assert outcome.requeued == store.QueuedRun(claimed.run_id, "job", 2)
+    assert (await desk.row(claimed))["losses"] == 0
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.CANCELLED])
+async def test_an_outcome_that_postgres_did_not_take_is_recorded_by_a_heartbeat_when_it_does(
+    desk: Desk, status: RunStatus
+) -> None:
+    claimed, leases = await desk.begin(), desk.leases()
+    await desk.pool.execute("ALTER TABLE runs RENAME TO runs_of_primary")
+    await desk.pool.execute("""
+        CREATE VIEW runs AS SELECT * FROM runs_of_primary;
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          RAISE 'read-only' USING ERRCODE = 'read_only_sql_transaction';
+        END $$;
+        CREATE TRIGGER refuse INSTEAD OF UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION refuse();
+    """)
+    try:
+        async with attempts.attempt(leases, claimed) as outcome:
+            outcome.status = status
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await leases.record_late()
+    finally:
+        await desk.pool.execute("DROP FUNCTION refuse CASCADE; DROP VIEW runs")
+        await desk.pool.execute("ALTER TABLE runs_of_primary RENAME TO runs")
+    before = await desk.row(claimed)
+
+    await leases.record_late()
+
+    row = await desk.row(claimed)
+    recorded = "success" if status is RunStatus.SUCCESS else "queued"
+    assert (before["status"], row["status"], row["losses"]) == ("running", recorded, 0)
+    assert leases.unrecorded == {}
+
+
 def read_nothing() -> None:
     Path("there-is-no-such-file").read_text()
 

@@ -42,7 +42,6 @@ UNUSABLE = (
     *UNAVAILABLE,
     *STORAGE_FULL,
     *server_faults.LASTING_POSTGRES,
-    asyncpg.ReadOnlySQLTransactionError,
 )
 
 _log = log.logger(__name__)
@@ -183,7 +182,8 @@ class AlertWatcher:
 
     async def _send_alert(self, channels: list[str], since: datetime, error: BaseException) -> None:
         title, what = "Postgres does not answer", f"Postgres has not answered since {at(since)}."
-        if not isinstance(error, UNAVAILABLE):
+        read_only = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+        if read_only or not isinstance(error, UNAVAILABLE):
             sentence = redact.text(server_faults.postgres_sentence(error))
             title, what = "Postgres cannot be used", f"Since {at(since)}: {sentence}."
         body = f"{what} No run can start; ticks that are due are decided when it answers again."

@@ -12,6 +12,7 @@ SELECT current_setting('server_version_num')::int AS version,
        current_setting('server_version') AS version_name,
        (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user) AS bypasses,
        pg_is_in_recovery() AS standby,
+       current_setting('transaction_read_only')::bool AS read_only,
        current_setting('max_connections')::int
          - current_setting('superuser_reserved_connections')::int AS connections_allowed,
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
