@@ -27,6 +27,8 @@ MAX_EARLY_TRIGGER = timedelta(seconds=2)
 DISPATCH_DELAY = timedelta(seconds=1)
 # Slots that runs never use, so that a worker full of runs still triggers, dispatches and sweeps.
 CRON_SLOTS = 8
+# Seconds after an entry's timeout until whoever runs it ends it, which is logged as a fault.
+END_SECONDS = 1.0
 
 _log = log.logger(__name__)
 
@@ -77,20 +79,21 @@ def cron_entry_for(key: str, schedule: Schedule) -> ScheduleCron:
 def resilient_entry(
     name: str, step: Step, schedule: Schedule, timeout: float = TRIGGER_TIMEOUT_SECONDS
 ) -> ScheduleCron:
-    """A cron entry that logs, and does not raise, if Postgres or Redis is away or refuses it.
+    """A cron entry that logs, and does not raise, if Postgres or Redis is away, slow or refuses it.
 
     `timeout`: seconds.
     """
 
     async def run_step(ctx: dict[str, Any]) -> None:
         try:
-            await step(ctx)
+            async with asyncio.timeout(timeout):
+                await step(ctx)
         except (RedisError, *TRANSIENT) as error:
             _log.warning("alarm.in_vain", alarm=name, error=repr(error))
         except server_faults.LASTING_POSTGRES as error:
             _log.error("alarm.in_vain", alarm=name, error=server_faults.postgres_sentence(error))
 
-    return cron_entry(name, run_step, schedule, timeout=timeout)
+    return cron_entry(name, run_step, schedule, timeout=timeout + END_SECONDS)
 
 
 def health_publisher(ctx: dict[str, Any]) -> HealthPublisher:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC
@@ -20,6 +20,7 @@ import asyncpg
 import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from app.core.config import Config
 from app.core.enums import RunStatus
@@ -558,6 +559,44 @@ async def test_a_postgres_in_which_nothing_can_be_recorded_is_reported(
     assert receiver.titles[0] == "[rollcall] Postgres cannot be used"
     assert "read-only" in receiver.messages[0]["message"]
     assert sorted(receiver.titles[1:]) == [AWAY_AND_BACK[1], "[rollcall] poll is overdue"]
+
+
+class FailingPool:
+    """A pool of which each statement fails with `error`."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, _: str) -> Callable[..., Any]:
+        def fail(*_args: Any, **_options: Any) -> None:
+            raise self._error
+
+        return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "traced"),
+    [
+        (asyncpg.DeadlockDetectedError("deadlock detected"), "warning", False),
+        (asyncpg.QueryCanceledError("canceled by an operator"), "warning", False),
+        (RuntimeError("a fault of ours"), "error", True),
+    ],
+)
+async def test_only_a_fault_of_ours_is_logged_with_a_traceback(
+    redis: ArqRedis, outage: Config, error: Exception, level: str, *, traced: bool
+) -> None:
+    failing = cast("Pool", FailingPool(error))
+
+    with capture_logs() as logs:
+        async with watcher(outage, failing, redis) as watching:
+            task = asyncio.create_task(watching.run_forever(0.01))
+            await until(lambda: logs, what="a step to fail")
+            task.cancel()
+
+    failed = [line for line in logs if line["event"] == "alert.watch_failed"]
+    assert [(line["log_level"], line["exc_info"] is not None) for line in failed] == [
+        (level, traced)
+    ]
 
 
 async def test_a_recovery_that_cannot_be_queued_is_queued_by_a_later_step(

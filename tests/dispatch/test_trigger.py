@@ -1,5 +1,6 @@
 """A trigger decides its schedule at the tick, never raises, and has what does not run published."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -98,6 +99,21 @@ async def test_an_entry_without_redis_is_logged_and_does_not_raise(ctx: dict[str
         await entry.coroutine(ctx)
 
     assert [(line["event"], line["alarm"]) for line in logs] == [("alarm.in_vain", "sweep")]
+
+
+async def test_an_entry_that_takes_too_long_is_logged_and_does_not_raise(
+    ctx: dict[str, Any],
+) -> None:
+    async def step(ctx: dict[str, Any]) -> None:
+        del ctx
+        await asyncio.Event().wait()
+
+    entry = trigger.resilient_entry("sweep", step, Schedule.every(10), timeout=0.1)
+    with capture_logs() as logs:
+        async with asyncio.timeout(entry.timeout_s):
+            await entry.coroutine(ctx)
+
+    assert [(line["event"], line["log_level"]) for line in logs] == [("alarm.in_vain", "warning")]
 
 
 async def test_an_entry_whose_login_is_refused_says_what_to_do(ctx: dict[str, Any]) -> None:

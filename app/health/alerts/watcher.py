@@ -25,7 +25,7 @@ from app.health.alerts.send import Notifiers
 from app.health.alerts.watch import AlertContext
 from app.health.explain import at
 from app.store import server_faults
-from app.store.db import STORAGE_FULL, UNAVAILABLE, Pool
+from app.store.db import STORAGE_FULL, TRANSIENT, UNAVAILABLE, Pool
 from app.store.reports import alerts
 
 POSTGRES_OUTAGE_LIMIT = 15.0  # seconds without Postgres before an alert is sent
@@ -96,10 +96,12 @@ class AlertWatcher:
                 # A lasting fault, such as a missing schema, is logged once.
                 if type(error) is not failed:
                     lasting = isinstance(error, server_faults.LASTING_POSTGRES)
-                    _log.error(
+                    passing = isinstance(error, (RedisError, *TRANSIENT))
+                    write = _log.warning if passing else _log.error
+                    write(
                         "alert.watch_failed",
                         error=server_faults.postgres_sentence(error) if lasting else repr(error),
-                        exc_info=None if lasting else error,
+                        exc_info=None if lasting or passing else error,
                     )
                 failed = type(error)
 
