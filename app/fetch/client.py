@@ -22,6 +22,7 @@ from app.core.errors import (
     LocalNetwork,
     Network,
     RateLimited,
+    Timeout,
     UnsafeAddress,
 )
 from app.core.log import logger
@@ -366,6 +367,9 @@ class Fetcher:
             raise
         except TRANSPORT_ERRORS as error:
             failure = to_failure(error, urls.public_url(str(outgoing.url)))
+            if isinstance(error, TimeoutError):  # not silent, but too slow: it would be again
+                message = f"the response took longer than {self.deadline:g} s"
+                failure = Timeout(message, url=failure.url, retry=False)
             if hold is not None and hold.waiting:
                 crowded = "this process holds too many large pages"
                 failure = LocalNetwork(crowded, url=failure.url)

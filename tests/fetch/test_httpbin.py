@@ -121,8 +121,8 @@ REFUSED: dict[str, tuple[str, type[Failure], int]] = {
     "a web page": ("html", Blocked, 1),
     "too many bytes": ("bytes/60000", TooLarge, 1),
     "too many bytes, in chunks": ("stream-bytes/60000", TooLarge, 1),
-    "too late": ("delay/3", Timeout, 3),
-    "too slow": ("drip?duration=4&numbytes=8&delay=0", Timeout, 3),
+    "too late": ("delay/3", Timeout, 1),
+    "too slow": ("drip?duration=4&numbytes=8&delay=0", Timeout, 1),
 }
 
 
