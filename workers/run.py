@@ -204,7 +204,7 @@ class Run:
         Raises LeaseLost, or SQLAlchemy's InvalidRequestError, after the run has ended.
         """
         if self._ended:  # nothing would close it
-            raise LeaseLost(f"run {self.id} has ended")
+            raise LeaseLost(self.id, "has ended")
         return self.context.engine.session(self.claimed)
 
     def arq_ctx(self) -> dict[str, Any]:

@@ -156,6 +156,9 @@ class ServersUnavailable(RollcallError):
 class LeaseLost(RollcallError):
     """The attempt has lost its lease: another attempt may be writing, so this one must not."""
 
+    def __init__(self, run_id: object, what: str = "belongs to another attempt") -> None:
+        super().__init__(f"run {run_id} {what}")
+
 
 class Failure(RollcallError):
     """A page could not be fetched or parsed.

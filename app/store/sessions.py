@@ -53,7 +53,7 @@ def fenced_session(engine: AsyncEngine, claimed: ClaimedRun) -> FencedSession:
         opened.flush()
         values = {"run_id": claimed.run_id, "epoch": claimed.epoch}
         if opened.connection().execute(HOLDS, values).first() is None:
-            raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")
+            raise LeaseLost(claimed.run_id)
 
     del check
     return session

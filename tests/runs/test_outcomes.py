@@ -273,7 +273,7 @@ async def test_a_body_that_finds_itself_fenced_records_nothing(desk: Desk) -> No
     claimed = await desk.begin()
 
     async def body(_: AttemptOutcome) -> None:
-        raise LeaseLost("another attempt writes")
+        raise LeaseLost(1)
 
     outcome = await attempted(desk, claimed, body)
 

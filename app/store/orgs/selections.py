@@ -82,7 +82,7 @@ async def save_params(
     """Store the run's resolved parameters for its further attempts. Raises LeaseLost."""
     tag = await connection.execute(SAVE_PARAMS, claimed.run_id, claimed.epoch, params)
     if tag != "UPDATE 1":
-        raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")
+        raise LeaseLost(claimed.run_id)
 
 
 async def open_runs(connection: Pool | Connection, org_id: UUID) -> Sequence[UUID]:

@@ -178,7 +178,7 @@ async def begin(pool: Pool, claimed: ClaimedRun, source: str) -> SourceProgress:
     """Insert the source's row, or resume that of an earlier attempt. Raises LeaseLost."""
     row = await pool.fetchrow(BEGIN, claimed.run_id, claimed.epoch, source)
     if row is None:
-        raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")
+        raise LeaseLost(claimed.run_id)
     done = Counts(**row["done_counts"])
     redo = Counts(
         inserted=row["inserted"] - done.inserted,
@@ -308,7 +308,7 @@ async def write(
 
 def _check_fence(tag: str, claimed: ClaimedRun) -> None:
     if tag != "UPDATE 1":
-        raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")
+        raise LeaseLost(claimed.run_id)
 
 
 async def save_rejected(

@@ -11,13 +11,13 @@ from uuid import UUID
 from app.core.enums import Scope
 from app.core.errors import Conflict, NotFound
 from app.health.judge import OverallReason
-from app.ledger.manual_runs import Act
 from app.store.runs import backlog, listing, run_pages
 from app.store.runs.listing import RunFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint, get, post
 from app.web.api.problems import RETRY_AFTER, Problem
+from app.web.api.runs import queued_answer
 from app.web.api.schemas.jobs import (
     AllRuns,
     AllRunsQuery,
@@ -63,7 +63,7 @@ async def read_any_run(request: ApiRequest) -> ApiResponse:
 async def cancel_any_run(request: ApiRequest) -> ApiResponse:
     """Cancel a run that is queued or running; its worker stops within a third of its lease."""
     row = await _existing(request)
-    if not await request.context.steering.cancel([row], _act(request)):
+    if not await request.context.steering.cancel([row], request.act(request.body.reason)):
         raise Conflict(f"run {row['execution_id']} has ended")
     return await read_any_run(request)
 
@@ -71,10 +71,9 @@ async def cancel_any_run(request: ApiRequest) -> ApiResponse:
 async def retry_any_run(request: ApiRequest) -> ApiResponse:
     """Queue a new run like one that has ended, which stays as it is."""
     row, context = await _existing(request), request.context
-    queued = await context.steering.retry(row, _act(request))
+    queued = await context.steering.retry(row, request.act(request.body.reason))
     await context.enqueue([queued])
-    body = QueuedRunBody(run_id=queued.run_id, queued_at=request.now)
-    return ApiResponse(body, {"location": f"/operator/runs/{queued.run_id}"})
+    return queued_answer(request, queued, RUNS)
 
 
 async def list_workers(request: ApiRequest) -> ApiResponse:
@@ -105,10 +104,6 @@ async def list_workers(request: ApiRequest) -> ApiResponse:
             oldest_queued_at=open_runs["oldest"],
         )
     )
-
-
-def _act(request: ApiRequest) -> Act:
-    return Act(request.principal.name, request.now, request.body.reason or "")
 
 
 async def _existing(request: ApiRequest) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from app.core.collection_keys import DEFAULT_COLLECTION
+from app.ledger.manual_runs import Act
 from app.orgs.tokens import Principal
 from app.store import tenancy
 from app.store.db import Connection
@@ -47,6 +48,10 @@ class ApiRequest:
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction in which Postgres shows the rows of the organisation only."""
         return tenancy.org_transaction(self.context.pool, self.org_id)
+
+    def act(self, reason: str | None = None) -> Act:
+        """Who acts, when, and why."""
+        return Act(self.principal.name, self.now, reason or "")
 
     @property
     def collection(self) -> str:

@@ -10,12 +10,13 @@ from app.core.collection_keys import is_collection
 from app.core.enums import Scope
 from app.core.errors import NotFound
 from app.ledger import upcoming
-from app.ledger.manual_runs import Act, WantedRun
+from app.ledger.manual_runs import WantedRun
 from app.orgs.steering import owner_of
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint, get, post
+from app.web.api.runs import queued_answer
 from app.web.api.schemas.jobs import JobBody, JobList, JobPause, JobRun, JobsQuery, ReasonRequest
 from app.web.api.schemas.runs import QueuedRunBody
 from app.web.health.snapshot import HealthSnapshot
@@ -43,7 +44,7 @@ async def pause_job(request: ApiRequest) -> ApiResponse:
     """Pause a schedule, until it is resumed or an instant; its ticks are skipped."""
     body: JobPause = request.body
     state, context = await _existing(request), request.context
-    queued = await context.steering.pause(state.key, _act(request, body.note), body.until)
+    queued = await context.steering.pause(state.key, request.act(body.note), body.until)
     await context.enqueue(queued)
     await context.publish_job(state.key)
     return await read_job(request)
@@ -54,7 +55,7 @@ async def resume_job(request: ApiRequest) -> ApiResponse:
     body: ReasonRequest = request.body
     state, context = await _existing(request), request.context
     if state.paused_at is not None:
-        queued = await context.steering.resume(state.key, _act(request, body.reason))
+        queued = await context.steering.resume(state.key, request.act(body.reason))
         await context.enqueue(queued)
         await context.publish_job(state.key)
     return await read_job(request)
@@ -69,14 +70,9 @@ async def run_job(request: ApiRequest) -> ApiResponse:
         given = schedule_rows.manual_params(state) | params
         params = await asyncio.to_thread(context.declared.json_params, state.job, given)
     wanted = WantedRun(state.key, state.job, params, body.at)
-    queued = await context.steering.run(wanted, _act(request, body.reason))
+    queued = await context.steering.run(wanted, request.act(body.reason))
     await context.enqueue([queued], body.at)
-    answer = QueuedRunBody(run_id=queued.run_id, queued_at=request.now)
-    return ApiResponse(answer, {"location": f"/operator/runs/{queued.run_id}"})
-
-
-def _act(request: ApiRequest, reason: str | None) -> Act:
-    return Act(request.principal.name, request.now, reason or "")
+    return queued_answer(request, queued, "/operator/runs")
 
 
 async def _existing(request: ApiRequest) -> ScheduleState:

@@ -13,6 +13,7 @@ from app.store.audit import AuditEntry
 from app.store.db import Connection
 from app.store.runs import listing
 from app.store.runs.listing import RunFilter
+from app.store.runs.run_rows import QueuedRun
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint, get, post
@@ -75,8 +76,13 @@ async def _queue(request: ApiRequest, name: str) -> ApiResponse:
     requested = CollectionRequest(request.org_id, by, request.now, collection=name)
     queued = await collection.request_run(context.pool, context.config, requested)
     await context.enqueue([queued])
+    return queued_answer(request, queued, RUNS)
+
+
+def queued_answer(request: ApiRequest, queued: QueuedRun, runs: str) -> ApiResponse:
+    """The answer for a run that was just queued. `runs`: the path below which it is found."""
     body = QueuedRunBody(run_id=queued.run_id, queued_at=request.now)
-    return ApiResponse(body, {"location": f"/collection/runs/{queued.run_id}"})
+    return ApiResponse(body, {"location": f"{runs}/{queued.run_id}"})
 
 
 async def _existing(connection: Connection, request: ApiRequest) -> dict[str, Any]:

@@ -231,7 +231,7 @@ def _row_from_health(key: str, job: JudgedJob | None, rule: str, zone: str | Non
         zone=None if zone in {None, "UTC"} else zone,
         last=facts.last_run,
         running_since=facts.running_since,
-        upcoming=facts.next_run if facts.enabled and facts.paused_at is None else None,
+        upcoming=facts.upcoming,
         interval=facts.interval_seconds,
         wait=(None, None),
         run=(None, None),
