@@ -104,8 +104,6 @@ async def requeue_expired(context: DecidingContext, lease: float = run_rows.LEAS
 async def requeue_lost(context: DecidingContext, jobs: Sequence[str] | None = None) -> None:
     """Requeue, under a new attempt, runs that Redis has lost."""
     waiting = await run_rows.queued_runs(context.control, context.clock() - MIN_QUEUED_AGE, jobs)
-    if not waiting:
-        return
     await _requeue_unknown(context, waiting)
 
 

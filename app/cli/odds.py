@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
 
     matches, now = connections.with_pool(read)
     if as_json:
-        sys.stdout.write(json.dumps([price_rows.match_as_json(match) for match in matches]) + "\n")
+        terminal.print_json([price_rows.match_as_json(match) for match in matches])
     elif as_csv:
         price_rows.write_csv(sys.stdout, matches)
     else:

@@ -82,7 +82,7 @@ def lint(
     """
     faults = [(path, fault) for path in files for fault in _faults(path)]
     if as_json:
-        sys.stdout.write(json.dumps([_fault_as_json(*found) for found in faults]) + "\n")
+        terminal.print_json([_fault_as_json(*found) for found in faults])
     else:
         for path, fault in faults:
             terminal.write_line(f"{path}:{fault}")
@@ -123,7 +123,7 @@ def try_(
 
     results = asyncio.run(_or_exit(fetch()))
     if as_json:
-        sys.stdout.write(json.dumps(_trial_as_json(results)) + "\n")
+        terminal.print_json(_trial_as_json(results))
     else:
         _show_trial(recipe, results)
     if save is not None:
@@ -159,7 +159,7 @@ def diff(
     after = asyncio.run(_or_exit(_parse_again(source.RecipeSource(recipe), raws)))
     difference = changes.compare_rows(before, after)
     if as_json:
-        sys.stdout.write(json.dumps(_changes_as_json(difference)) + "\n")
+        terminal.print_json(_changes_as_json(difference))
     else:
         _show_changes(difference)
     if not difference.is_empty:

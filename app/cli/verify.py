@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +38,7 @@ def verify(
     """
     accounts, webhooks = connections.with_pool(lambda pool: _verify(pool, all_ticks=all_ticks))
     if as_json:
-        sys.stdout.write(json.dumps([_as_json(account) for account in accounts]) + "\n")
+        terminal.print_json([_as_json(account) for account in accounts])
     else:
         _show(accounts)
         _show_webhooks(webhooks)
