@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import asyncpg
 from arq.connections import ArqRedis
-from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from app.core import config as settings
@@ -42,11 +41,6 @@ def load_config() -> settings.Config:
     loaded = settings.load()
     log.configure(loaded.log_format, "warning", loaded.secrets())
     return loaded
-
-
-def secret(name: str) -> SecretStr | None:
-    """Return the operator's secret of that name from the environment or `.env`, or None."""
-    return settings.secret(name)
 
 
 def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:

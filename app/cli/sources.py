@@ -13,6 +13,7 @@ import typer
 
 from app.authoring import changes, golden, page, trial
 from app.cli import connections, new_files, terminal
+from app.core import config
 from app.core.errors import Auth, BadConfig, BadRecipe, Failure, WrongState, file_reason
 from app.core.printable import counted
 from app.fetch import recipe_clients
@@ -212,7 +213,7 @@ def _read(path: Path) -> tuple[str, Recipe]:
 
 def _secret(reference: str) -> SecretStr:
     name = reference.partition(":")[2]
-    value = connections.secret(name)
+    value = config.secret(name)
     if value is None:
         raise BadConfig(
             f"{name} is not set; the recipe refers to it as {reference}: put it into .env"

@@ -65,7 +65,7 @@ async def _check_postgres(dsn: str) -> None:
 async def check(redis: Redis, pool: Pool) -> Readiness:
     """Check both servers. Never raises, and never reveals their addresses."""
     redis_result, postgres_result = await asyncio.gather(
-        _result(_ping_redis(redis)), _result(_ping_postgres(pool))
+        _result(_ping_redis(redis)), _result(schema.check(pool))
     )
     ready = redis_result == postgres_result == "ok"
     return Readiness("ready" if ready else "not ready", redis_result, postgres_result)
@@ -87,7 +87,3 @@ async def _ping_redis(redis: Redis) -> None:
     async with redis.pipeline(transaction=False) as pipe:
         pipe.execute_command("PING")  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
         await pipe.execute()
-
-
-async def _ping_postgres(pool: Pool) -> None:
-    await schema.check(pool)
