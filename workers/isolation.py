@@ -83,6 +83,12 @@ class Isolation:
             try:
                 with structlog.contextvars.bound_contextvars(**fields):
                     await self._execute(job, claimed, job_id)
+            except asyncio.CancelledError:
+                # A process that was not started yet, or too busy to hand it back.
+                await attempt_rows.release(
+                    self._leases.pool, claimed, self._leases.clock(), "worker stops"
+                )
+                raise
             finally:
                 self._leases.release(claimed)
 
@@ -107,10 +113,6 @@ class Isolation:
             return
         except asyncio.CancelledError:
             await _stop(process)
-            # One that was too busy to hand it back.
-            await attempt_rows.release(
-                self._leases.pool, claimed, self._leases.clock(), "worker stops"
-            )
             raise
         if process.returncode or await progress.holds(self._leases.pool, claimed):
             _log.error(

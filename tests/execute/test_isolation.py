@@ -157,6 +157,23 @@ async def test_a_worker_that_stops_has_the_run_handed_back(
     assert (row["status"], row["losses"], row["attempt"]) == ("queued", 0, 2)
 
 
+async def test_a_worker_that_stops_while_the_process_is_started_has_the_run_handed_back(
+    context: WorkerContext,
+) -> None:
+    run_id = await suspect(context)
+    leases = Leases(context.control, context.clock, LEASE_SECONDS, context.hide)
+    task = asyncio.create_task(perform(context, run_id, Isolation(where(context), leases)))
+    while not leases.held:  # noqa: ASYNC110 - the very step after it
+        await asyncio.sleep(0)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    row = await run_row(context.pool, run_id)
+    assert (row["status"], row["losses"], row["attempt"]) == ("queued", 0, 2)
+
+
 async def own_suspect(
     context: WorkerContext,
     folder: Path,
