@@ -120,7 +120,7 @@ async def test_blocking_commands_of_jobs_leave_connections_to_redis_for_the_work
 
     running = asyncio.create_task(performed(context, own))
     await until(all_wait, 20, "the commands")
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):
         await context.redis.exists("fine")
     running.cancel()
     await running

@@ -82,7 +82,7 @@ async def test_a_stopped_worker_that_comes_back_goes_on_working(
             worker.send_signal(signal.SIGCONT)
             await enqueue(queue.redis, "brief")
 
-            assert await until(lambda: queue.notes("brief"), 2)
+            assert await until(lambda: queue.notes("brief"))
 
 
 async def test_the_heartbeat_beats_from_start_through_the_drain_and_may_fail(

@@ -86,10 +86,10 @@ async def test_the_wake_works_again_soon_after_an_outage(redis_server: RedisProc
         redis_server.kill()
         redis_server.start()
         await until(queue.answers)
-        await until(lambda: queue.listeners(WAKE_CHANNEL), 2)
+        await until(lambda: queue.listeners(WAKE_CHANNEL), 10)
         await enqueue(queue.redis, "brief")
 
-        assert await until(lambda: queue.notes("brief"), 1)
+        assert await until(lambda: queue.notes("brief"), 10)
 
 
 async def test_what_was_queued_while_the_wake_was_away_is_found_when_it_is_back(
@@ -102,7 +102,7 @@ async def test_what_was_queued_while_the_wake_was_away_is_found_when_it_is_back(
         await until(queue.answers)
         await queue.redis.enqueue_job("brief")
 
-        assert await until(lambda: queue.notes("brief"), 3)
+        assert await until(lambda: queue.notes("brief"), 10)
 
 
 async def test_an_emptied_redis_does_not_end_the_worker(redis_server: RedisProcess) -> None:

@@ -158,11 +158,11 @@ def test_editors_get_a_schema_that_knows_every_block() -> None:
     ids=["dots", "spaces", "keys", "brackets", "faults"],
 )
 def test_no_text_takes_long_to_be_refused(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
 
     assert faults(text)
 
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_schedule_that_can_never_be_is_a_fault_of_its_block() -> None:
