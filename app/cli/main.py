@@ -201,7 +201,8 @@ def main() -> None:
     """Run a command; what cannot be done is said in one sentence, with exit code 2.
 
     Lines are JSON if LOG_FORMAT is. An interrupt is silent, with exit code 130: the entry points
-    end the process for one that comes while modules are imported, or while it exits.
+    end the process for one that comes while modules are imported. One that comes when the command
+    has ended does not change its exit code.
     """
     streams.prepare()
     logging.getLogger("asyncio").addFilter(_is_not_abandoned)
@@ -222,7 +223,14 @@ def main() -> None:
         streams.discard(sys.stdout)  # it would fail again when the interpreter ends
         _fail(FileUnusable.from_error(error, error.filename or "the standard output, or a file,"))
     finally:
-        signal.signal(signal.SIGINT, entry_handler)
+        if callable(entry_handler):  # else interrupts are ignored
+            ended = sys.exception()
+            code = ended.code if isinstance(ended, SystemExit) else 130
+
+            def keep_code(_: int, __: object) -> None:
+                os._exit(int(code or 0))
+
+            signal.signal(signal.SIGINT, keep_code)
 
 
 def _fail(error: RollcallError) -> NoReturn:

@@ -155,3 +155,25 @@ def test_an_interrupt_while_python_finds_its_packages_is_silent_too(
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
+def test_an_interrupt_after_a_command_is_done_does_not_change_its_exit_code(
+    command: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, signal\natexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+    )
+
+    done, refused = (
+        subprocess.run(  # noqa: S603 - ourselves
+            [command, *arguments],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)},  # noqa: TID251 - the child's
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        for arguments in (["--version"], ["source", "lint", str(tmp_path / "none.toml")])
+    )
+
+    assert (done.returncode, bool(done.stdout), done.stderr) == (0, True, b"")
+    assert (refused.returncode, b"does not exist" in refused.stderr) == (2, True)
