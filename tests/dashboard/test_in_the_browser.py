@@ -238,6 +238,26 @@ async def test_a_note_that_is_being_typed_is_not_taken_away(
     assert kept == "half a senten"
 
 
+@pytest.mark.parametrize(("path", "name"), [("/ticks", "day"), ("/jobs/poll_news", "until")])
+async def test_each_part_of_a_date_shows_that_it_has_the_focus(
+    browser: Browser, site: Site, scene: Scene, path: str, name: str
+) -> None:
+    await play(scene, "healthy")
+    shown: list[str] = []
+
+    async with open_page(browser, site) as page:
+        await page.goto(path)
+        await page.locator(f"input[name={name}]").first.focus()
+        while await page.evaluate("document.activeElement.name") == name:
+            shown.append(
+                await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            )
+            await page.keyboard.press("Tab")
+
+    assert len(shown) >= len(("day", "month", "year"))
+    assert set(shown) == {"solid"}
+
+
 async def test_a_keyboard_is_enough(browser: Browser, site: Site, scene: Scene) -> None:
     await play(scene, "healthy")
 
