@@ -19,7 +19,8 @@ _HEADERS = ("content-type", "link", "cache-control", "content-language")
 def save(folder: Path, recipe: str, seen: Iterable[TrialPage]) -> list[Path]:
     """Write the recipe, its pages as received, and its rows to `folder`; return the files.
 
-    Raises FileUnusable; then the files are as they were.
+    Pages of an earlier call are deleted. Raises FileUnusable; if a file could not be written, the
+    files are as they were.
     """
     files, rows = {"recipe.toml": recipe.encode()}, dict[str, Any]()
     for number, page in enumerate((page for page in seen if page.raw is not None), 1):
@@ -39,6 +40,10 @@ def save(folder: Path, recipe: str, seen: Iterable[TrialPage]) -> list[Path]:
                 Path(new, name).write_bytes(content)
             for name in files:
                 Path(new, name).replace(folder / name)
+        for written in folder.glob("[0-9][0-9]*-*.page"):
+            if written.name not in files:  # of an earlier trial with more pages
+                written.unlink()
+                written.with_suffix(".json").unlink(missing_ok=True)
     except OSError as error:
         raise FileUnusable.from_error(error, written) from None
     return [folder / name for name in files]

@@ -90,6 +90,22 @@ async def test_pages_beyond_the_limit_are_more() -> None:
     ]
 
 
+def test_saving_fewer_pages_leaves_none_of_the_earlier_ones(tmp_path: Path) -> None:
+    page = RawPage(b"x", 200, "https://shop.example/", {}, NOON, Partition("all"), 1)
+    (tmp_path / "own.page").write_bytes(b"of the user")
+    golden.save(tmp_path, "old", [TrialPage("all", number, page) for number in (1, 2, 3)])
+
+    golden.save(tmp_path, "new", [TrialPage("all", 1, page)])
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "01-all.json",
+        "01-all.page",
+        "own.page",
+        "recipe.toml",
+        "rows.json",
+    ]
+
+
 def test_saved_pages_are_as_they_were_if_the_disk_is_full(tmp_path: Path) -> None:
     page = RawPage(b"x" * 1_000, 200, "https://shop.example/", {}, NOON, Partition("all"), 1)
     golden.save(tmp_path, "old", [])
