@@ -144,7 +144,8 @@ def _resolve_secrets(recipe: Recipe) -> tuple[dict[str, SecretStr], list[RecipeF
             resolved[reference] = value
         elif kind == "env":
             place = ".".join(map(str, where))
-            unknown.append(RecipeFault(1, place, f"{name} is not set", f"put {name}=… into .env"))
+            fix = settings.where_to_set(name)
+            unknown.append(RecipeFault(1, place, f"{name} is not set", fix))
     return resolved, unknown
 
 

@@ -29,7 +29,7 @@ from arq.connections import ArqRedis
 from asyncpg import DataError, ProgramLimitExceededError
 
 from app.context import WorkerContext, worker_context
-from app.core import log
+from app.core import config, log
 from app.core.config import Config
 from app.core.enums import RunStatus
 from app.core.errors import Auth, BadJob, BadResult, HttpStatus, LeaseLost, RunDeferred
@@ -410,7 +410,7 @@ class Run:
 def unset_secret(name: str, job: str) -> str:
     """What is wrong if a secret that a job declares is not set, and what to do."""
     return (
-        f"{name}, a secret of the job {job!r}, is not set: put it into .env or the environment,"
+        f"{name}, a secret of the job {job!r}, is not set: {config.where_to_set(name)},"
         " then restart the workers"
     )
 

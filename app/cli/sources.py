@@ -216,7 +216,8 @@ def _secret(reference: str) -> SecretStr:
     value = config.secret(name)
     if value is None:
         raise BadConfig(
-            f"{name} is not set; the recipe refers to it as {reference}: put it into .env"
+            f"{name} is not set; the recipe refers to it as {reference}:"
+            f" {config.where_to_set(name)}"
         )
     return value
 

@@ -293,6 +293,11 @@ def secret(name: str) -> SecretStr | None:
     return SecretStr(value) if value else None
 
 
+def where_to_set(name: str) -> str:
+    """Return where this process would find a variable that recipes and jobs read, as advice."""
+    return f"put {name}=… into {Path('.env').absolute()} or the environment"
+
+
 def misspelt() -> list[tuple[str, str, str]]:
     """Return variables that resemble a setting's name: the name, where it is, and the setting."""
     known = {name.upper() for name in Config.model_fields}

@@ -66,8 +66,8 @@ async def test_a_secret_that_is_not_set_fails_the_run_with_its_name(context: Wor
 
     assert (row["status"], row["error_type"]) == ("failure", "auth")
     assert row["error_message"] == (
-        "SHOP_KEY, a secret of the job 'keyed', is not set: put it into .env or the environment,"
-        " then restart the workers"
+        "SHOP_KEY, a secret of the job 'keyed', is not set: put SHOP_KEY=… into"
+        f" {Path.cwd()}/.env or the environment, then restart the workers"
     )
 
 
@@ -101,8 +101,8 @@ def test_a_secret_is_read_from_the_file_of_settings_and_a_missing_one_is_a_fault
         []
         if KEY in text
         else [
-            "SHOP_KEY, a secret of the job 'own', is not set: put it into .env or the environment,"
-            " then restart the workers"
+            "SHOP_KEY, a secret of the job 'own', is not set: put SHOP_KEY=… into"
+            f" {Path.cwd()}/.env or the environment, then restart the workers"
         ]
     )
     assert "own" in found.names()  # its ticks are decided, and its runs say what is missing
