@@ -3,7 +3,14 @@
 from datetime import date, timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
 
 from app.core.durations import parse_duration
 
@@ -97,8 +104,18 @@ Reference = Annotated[
     Field(max_length=100, json_schema_extra={"pattern": "^(env|secret):"}),
     AfterValidator(_check_reference),
 ]
+
+
+def _as_text(duration: timedelta) -> str:
+    rest = duration - timedelta(days=duration.days)
+    return f"{duration.days}d{rest.total_seconds():.3f}s"
+
+
 Seconds = Annotated[
-    timedelta, BeforeValidator(parse_duration, json_schema_input_type=str), Field(ge=timedelta(0))
+    timedelta,
+    BeforeValidator(parse_duration, json_schema_input_type=str),
+    PlainSerializer(_as_text, when_used="json"),  # it is read back by the sandbox
+    Field(ge=timedelta(0)),
 ]
 Text = Annotated[str, Field(max_length=2_000)]
 Plain = Text | int | float | bool
