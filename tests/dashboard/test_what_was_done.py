@@ -55,18 +55,20 @@ async def test_a_pause_of_a_paused_job_is_not_lost_silently(site: Site, scene: S
     await scene.job("a", [GOOD])
     async with site.signed_in(Scope.OPERATE) as operator:
         form = {"csrf": csrf_of(operator)}
-        answers = [
-            await operator.post(f"/jobs/a/{act}", data=form | {"note": note})
-            for act, note in (
-                ("pause", "first"),
-                ("pause", "first"),
-                ("pause", "second"),
-                ("resume", ""),
-                ("resume", ""),
-            )
-        ]
-        pages = [said((await operator.get(one.headers["location"])).text) for one in answers]
+        places, pages = list[str](), list[str]()
+        for act, note in (
+            ("pause", "first"),
+            ("pause", "first"),
+            ("pause", "second"),
+            ("resume", ""),
+            ("resume", ""),
+        ):
+            answer = await operator.post(f"/jobs/a/{act}", data=form | {"note": note})
+            places.append(answer.headers["location"])
+            pages.append(said((await operator.get(places[-1])).text))
+        later = [(await operator.get(place)).text for place in places[:3]]
 
+    assert not any('class="notice"' in page for page in later)  # it is resumed
     assert pages[0] == pages[1]  # a double click
     assert pages[0].startswith("Paused.")
     assert pages[2].startswith("Nothing was changed: it was paused already")

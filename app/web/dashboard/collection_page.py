@@ -46,7 +46,8 @@ async def collection(request: Request, user: SessionUser, connection: Connection
         }
         for line in lines
     ]
-    notice, more = notices.notice(request.query_params), len(found) > len(lines)
+    paused = [line.paused_at is not None for line in lines]
+    notice, more = notices.notice(request.query_params, paused=paused), len(found) > len(lines)
     return respond(
         "collections.html", user, "collections", shown=shown, more=more, now=now, notice=notice
     )

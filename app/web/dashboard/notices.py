@@ -1,6 +1,6 @@
 """What an action did, as the address of the page to which it leads says. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlencode
 
 _MAX_DIGITS = 4
@@ -19,6 +19,8 @@ _DONE = {
     "release": "Reminders are sent again.",
     "stopped": "Stopped. No more runs are added; those that are queued end.",
 }
+# Whether what the page shows is paused after it: another tab, or person, may have changed it since.
+_PAUSED_AFTER = {"paused": True, "paused_before": True, "resumed": False, "not_paused": False}
 # What was done to some of several jobs or runs, and why to no others.
 _DONE_TO_SEVERAL = {
     "run": ("requested", ""),
@@ -35,9 +37,16 @@ def address(path: str, action: str, count: int, total: int) -> str:
     return f"{path}{'&' if '?' in path else '?'}{said}"
 
 
-def notice(params: Mapping[str, str], what: str = "job") -> str:
-    """The sentence about what was done to one or several of `what`; empty if nothing is said."""
+def notice(
+    params: Mapping[str, str], what: str = "job", paused: Collection[bool] = (True, False)
+) -> str:
+    """The sentence about what was done to one or several of `what`; empty if nothing is said.
+
+    `paused`: whether each job on the page is paused; what contradicts all of them is not said.
+    """
     done, numbers = params.get("done", ""), (params.get("count", ""), params.get("of", ""))
+    if done in _PAUSED_AFTER and _PAUSED_AFTER[done] not in paused:
+        return ""
     if done not in _DONE_TO_SEVERAL:
         return _DONE.get(done, "")
     if not all(text.isdecimal() and len(text) <= _MAX_DIGITS for text in numbers):

@@ -127,7 +127,7 @@ async def job(request: Request, user: SessionUser) -> Response:
         edits=edits,
         collection=None if user.org_id is None else collection_name(key),
         once=str(uuid4()),
-        notice=notices.notice(request.query_params),
+        notice=notices.notice(request.query_params, paused=[data.line.paused_at is not None]),
         statuses=list(RunStatus),
         triggers=list(Trigger),
         **page_filters.page_of_runs(query, runs, f"/jobs/{quote(key, safe='')}"),
