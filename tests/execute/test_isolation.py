@@ -98,7 +98,7 @@ async def test_a_suspect_that_kills_its_process_three_times_rests_with_the_reaso
     killed = [line for line in logs if line["event"] == "run.killed_its_process"]
     assert [line["exit_code"] for line in killed] == [-9, -9]
     assert (row["status"], row["losses"]) == ("lost", 2)
-    assert "3 processes died while they executed this run" in row["error_message"]
+    assert "3 processes did so while they executed this run" in row["error_message"]
     assert await are_queued(context.redis, [f"run:{run_id}:2"]) == [True]
 
 

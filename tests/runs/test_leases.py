@@ -175,7 +175,8 @@ async def test_a_run_whose_workers_keep_dying_is_lost_in_the_end(desk: Desk) -> 
     assert ends == [(1, 0), (0, 1)]
     assert (row["status"], row["error_type"], row["losses"]) == ("lost", "lost", 2)
     assert row["error_message"] == (
-        "worker w2 died; no attempts left: 2 processes died while they executed this run"
+        "worker w2 died or could not renew its lease; no attempts left:"
+        " 2 processes did so while they executed this run"
     )
     assert row["completed_at"] == desk.clock()
     assert row["duration_seconds"] == 2 * (LEASE + 1)
@@ -248,7 +249,8 @@ async def test_a_suspect_that_dies_alone_has_used_up_its_first_attempt_too(desk:
     row = await desk.row(poison)
     assert ends == [0, 0, 1]
     assert row["error_message"] == (
-        "worker alone died; no attempts left: 3 processes died while they executed this run"
+        "worker alone died or could not renew its lease; no attempts left:"
+        " 3 processes did so while they executed this run"
     )
     assert (await desk.row(innocent))["status"] == "queued"
 

@@ -94,8 +94,9 @@ WITH found AS (
              THEN extract(epoch FROM greatest($1, started_at) - started_at) END,
          error_type = CASE WHEN e.out_of_attempts THEN 'lost' END,
          error_message = CASE WHEN e.out_of_attempts
-           THEN 'worker ' || coalesce(worker, '?') || ' died; no attempts left: '
-                || losses + 1 + suspicions || ' processes died while they executed this run' END,
+           THEN 'worker ' || coalesce(worker, '?') || ' died or could not renew its lease; no '
+                || 'attempts left: ' || losses + 1 + suspicions
+                || ' processes did so while they executed this run' END,
          queued_at = $1
   FROM expired e WHERE r.execution_id = e.execution_id
   RETURNING r.execution_id, r.job, r.attempt, r.status, r.worker, e.others
