@@ -6,7 +6,7 @@ import os
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -247,7 +247,10 @@ async def _enable_own_recipes(context: WorkerContext, declared: Sequence[Declare
 
 async def shutdown(ctx: dict[str, Any]) -> None:
     """Close what startup opened, in reverse order."""
-    stack, context = ctx.get("stack"), ctx.get("context")
+    stack, context, leases = ctx.get("stack"), ctx.get("context"), ctx.get("leases")
+    if isinstance(leases, Leases):
+        with suppress(*TRANSIENT):  # those leases expire, and a sweep queues their runs again
+            await leases.record_late()
     if isinstance(context, WorkerContext):
         try:
             await keys.delete_worker(context.redis, context.worker)

@@ -26,6 +26,7 @@ from tests.clock import SettableClock
 from tests.runs.harness import LEASE, Desk, UnheardPool
 from tests.servers import PrivatePostgres
 from tests.wait import until
+from workers import lifecycle
 
 Body = Callable[[AttemptOutcome], Awaitable[None]]
 
@@ -153,9 +154,10 @@ async def test_a_body_that_meets_a_standby_hands_its_run_back(desk: Desk) -> Non
     assert (await desk.row(claimed))["losses"] == 0
 
 
+@pytest.mark.parametrize("stops", [False, True], ids=["heartbeat", "stop"])
 @pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.CANCELLED])
-async def test_an_outcome_that_postgres_did_not_take_is_recorded_by_a_heartbeat_when_it_does(
-    desk: Desk, status: RunStatus
+async def test_an_outcome_that_postgres_did_not_take_is_recorded_when_it_does(
+    desk: Desk, status: RunStatus, *, stops: bool
 ) -> None:
     claimed, leases = await desk.begin(), desk.leases()
     await desk.pool.execute("ALTER TABLE runs RENAME TO runs_of_primary")
@@ -176,7 +178,10 @@ async def test_an_outcome_that_postgres_did_not_take_is_recorded_by_a_heartbeat_
         await desk.pool.execute("ALTER TABLE runs_of_primary RENAME TO runs")
     before = await desk.row(claimed)
 
-    await leases.record_late()
+    if stops:
+        await lifecycle.shutdown({"leases": leases})
+    else:
+        await leases.record_late()
 
     row = await desk.row(claimed)
     recorded = "success" if status is RunStatus.SUCCESS else "queued"
