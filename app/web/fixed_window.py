@@ -10,10 +10,11 @@ from app.core import log
 _log = log.logger(__name__)
 
 
-async def seconds_over(redis: Redis, key: str, limit: int, seconds: int) -> int:
+async def seconds_over(redis: Redis, what: str, key: str, limit: int, seconds: int) -> int:
     """Count one; return the seconds until the window ends if the count is over the limit, else 0.
 
-    The first count begins a window of `seconds`. Without Redis nothing is counted.
+    The first count begins a window of `seconds`. Without Redis nothing is counted, and
+    `{what}.not_counted` is logged.
     """
     try:
         async with redis.pipeline(transaction=True) as pipe:
@@ -22,6 +23,6 @@ async def seconds_over(redis: Redis, key: str, limit: int, seconds: int) -> int:
             pipe.ttl(key)
             results: list[Any] = await pipe.execute()
     except (RedisError, OSError, TimeoutError):
-        _log.warning("limit.not_counted", key=key)
+        _log.warning(f"{what}.not_counted", key=key)
         return 0
     return max(int(results[2]), 1) if int(results[1]) > limit else 0

@@ -35,7 +35,7 @@ class FailureThrottle:
         # Clients share 65,536 counters, so that the number of keys is bounded.
         bucket = blake2b(client.encode("utf-8", "replace"), digest_size=2).hexdigest()
         key = f"rollcall:{self.name}:{bucket}"
-        return await fixed_window.seconds_over(self.redis, key, self.limit, self.seconds)
+        return await fixed_window.seconds_over(self.redis, "sign_in", key, self.limit, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class ChangeThrottle:
         """
         minute, day = f"rollcall:api:changed:{org_id}", f"rollcall:api:changed_today:{org_id}"
         return max(
-            await fixed_window.seconds_over(self.redis, minute, self.per_minute, 60),
-            await fixed_window.seconds_over(self.redis, day, self.per_day, 86_400),
+            await fixed_window.seconds_over(self.redis, "changes", minute, self.per_minute, 60),
+            await fixed_window.seconds_over(self.redis, "changes", day, self.per_day, 86_400),
         )
 
 

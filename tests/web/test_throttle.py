@@ -3,8 +3,9 @@
 import pytest
 from redis.asyncio import Redis
 from starlette.requests import Request
+from structlog.testing import capture_logs
 
-from app.web.throttle import FailureThrottle, client_address
+from app.web.throttle import ChangeThrottle, FailureThrottle, client_address
 
 PROXY = ("10.0.0.0/8",)
 
@@ -39,6 +40,20 @@ def test_a_peer_that_uvicorn_replaced_is_the_loopback_address() -> None:
 
     assert client_address(request, ()) == "127.0.0.1"
     assert client_address(request, ("127.0.0.1",)) == "198.51.100.7"
+
+
+async def test_what_is_not_counted_without_redis_is_named_in_the_log() -> None:
+    away = Redis(port=1)
+
+    with capture_logs() as lines:
+        waits = [
+            await FailureThrottle(away, "test", 0, 60).count("192.0.2.1"),
+            await ChangeThrottle(away, per_minute=0).count(None),
+        ]
+
+    assert waits == [0, 0]
+    events = ["sign_in.not_counted", "changes.not_counted", "changes.not_counted"]
+    assert [line["event"] for line in lines] == events
 
 
 async def test_failures_of_many_clients_take_a_bounded_number_of_keys(redis: Redis) -> None:

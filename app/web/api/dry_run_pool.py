@@ -177,7 +177,8 @@ class DryRunner:
 
     async def _check_rate(self, name: str, limit: int, what: str) -> None:
         key = f"rollcall:api:{name}"
-        if wait := await fixed_window.seconds_over(self.redis, key, limit, WINDOW_SECONDS):
+        wait = await fixed_window.seconds_over(self.redis, "dry_runs", key, limit, WINDOW_SECONDS)
+        if wait:
             raise _too_many(f"more than {limit} {what} in a minute", wait)
 
 
