@@ -184,6 +184,22 @@ async def test_a_long_outage_is_counted_tick_by_tick(pool: Pool, clock: Settable
     assert sum(t.value for t in totals if t.name == "ticks") == 3600
 
 
+async def test_a_plan_for_nothing_waiting_is_not_kept_for_a_batch(dsn: str, pool: Pool) -> None:
+    await pool.execute("VACUUM ANALYZE metric_pending")
+    planning = await open_pool(dsn, size=1, statement_limit=10, plan_once=True)
+    try:
+        assert await metrics.fold(planning) == 0
+        await pool.execute(
+            "INSERT INTO metric_pending (job, outcome, count)"
+            " SELECT 'scrape', 'ran', 1 FROM generate_series(1, $1)",
+            metrics.BATCH,
+        )
+
+        assert await metrics.fold(planning) == metrics.BATCH
+    finally:
+        await planning.close()
+
+
 async def test_runs_and_ticks_of_a_recipe_are_counted_under_the_name_of_its_schedule(
     pool: Pool,
 ) -> None:
