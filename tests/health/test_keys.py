@@ -1,8 +1,6 @@
 """What is written to Redis is what is read, and it goes away by itself."""
 
-import asyncio
 import json
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
@@ -23,6 +21,7 @@ from app.health.keys import (
     write_jobs,
     write_worker,
 )
+from tests.longest_step import longest_step
 from tests.wait import until
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
@@ -136,21 +135,9 @@ async def test_every_key_has_a_ttl(redis: Redis) -> None:
 
 async def test_others_go_on_while_many_facts_are_read(redis: Redis) -> None:
     await write_jobs(redis, [(f"job{n}", FULL) for n in range(2_000)])
-    longest, ended = 0.0, asyncio.Event()
 
-    async def watch() -> None:
-        nonlocal longest
-        while not ended.is_set():
-            since = time.thread_time()
-            await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - since)
-
-    watching = asyncio.create_task(watch())
-    started = time.thread_time()
-    assert len(await read_jobs(redis)) == 2_000
-    whole = time.thread_time() - started
-    ended.set()
-    await watching
+    async with longest_step() as longest:
+        assert len(await read_jobs(redis)) == 2_000
 
     # In one piece, decoding would be most of the whole.
-    assert longest < whole / 3
+    assert longest.seconds < longest.total / 3
