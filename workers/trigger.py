@@ -27,7 +27,7 @@ MAX_EARLY_TRIGGER = timedelta(seconds=2)
 DISPATCH_DELAY = timedelta(seconds=1)
 # Slots that runs never use, so that a worker full of runs still triggers, dispatches and sweeps.
 CRON_SLOTS = 8
-# Seconds after an entry's timeout until whoever runs it ends it, which is logged as a fault.
+# Seconds after an entry's own timeout, a warning, until the cron runner ends it as a fault.
 END_SECONDS = 1.0
 
 _log = log.logger(__name__)

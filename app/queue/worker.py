@@ -384,7 +384,10 @@ class SurvivingWorker(arq.worker.Worker):
         """
         interrupted = not finish and incr_score is None and not self.allow_pick_jobs
         cron = keep_in_progress is not None
-        if interrupted and cron:
+        if interrupted and not cron:
+            await self._return_job(job_id)
+            return
+        if interrupted:
             finish, keep_in_progress = True, None
         step = super().finish_job
         if incr_score is not None:
@@ -399,11 +402,6 @@ class SurvivingWorker(arq.worker.Worker):
                 lambda: FINISH(self.pool, self.queue_name, job_id, *keys)
             )
             return
-        returned = interrupted and not cron
-        if returned:  # its try does not count; while the claim holds, nobody else counts one
-            await self._retry_while_redis_is_away(
-                lambda: self.pool.delete(retry_key_prefix + job_id)
-            )
         await self._retry_while_redis_is_away(
             lambda: step(
                 job_id,
@@ -417,8 +415,13 @@ class SurvivingWorker(arq.worker.Worker):
         )
         if keep_in_progress is not None:
             self._remember_cron_key(job_id, keep_in_progress)
-        if returned:
-            await cast("RedisClient", self.pool).publish(WAKE_CHANNEL, job_id)
+
+    async def _return_job(self, job_id: str) -> None:
+        """Give up the claim and its try, which does not count, and announce the job."""
+        # Together: the try of another worker's claim would be deleted.
+        keys = in_progress_key_prefix + job_id, retry_key_prefix + job_id
+        await self._retry_while_redis_is_away(lambda: self.pool.delete(*keys))
+        await cast("RedisClient", self.pool).publish(WAKE_CHANNEL, job_id)
 
     async def _defer(self, job_id: str, delay_ms: int) -> None:
         await self._retry_while_redis_is_away(

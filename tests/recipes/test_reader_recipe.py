@@ -1,4 +1,4 @@
-"""What the sandbox is told of a recipe is read there as the recipe that it is."""
+"""The process that reads pages gets the same recipe as the worker has."""
 
 import msgspec
 
